@@ -1,0 +1,82 @@
+package credential
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// Encode gives the record as one JSON object of strings: provider, type,
+// description and the fields, and what others keep there as it was read.
+func Encode(c *Credential) ([]byte, error) { return json.Marshal(c.Data()) }
+
+// Data gives the record as a map that encodes to the stored JSON object. Its
+// values are revealed: it belongs to a store, on its way to the disk or Vault.
+func (c *Credential) Data() map[string]any {
+	m := make(map[string]any, len(c.Fields)+len(c.Rest)+3)
+	for k, raw := range c.Rest {
+		m[k] = raw
+	}
+	for k, v := range c.Fields {
+		if raw, ok := c.Rest[k]; ok && scalar(raw) == v.Reveal() {
+			continue
+		}
+		m[k] = v.Reveal()
+	}
+	m["provider"], m["type"] = c.Ref.Provider, c.Type
+	if c.Description != "" {
+		m["description"] = c.Description
+	}
+	return m
+}
+
+// Decode reads a stored JSON object. Values that are no strings are accepted: a
+// scalar is a field too, and is kept as it was read. A trailing newline of a
+// value is trimmed; trimmed names those fields. Errors quote no value.
+func Decode(ref Ref, version int, data []byte) (c *Credential, trimmed []string, err error) {
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, nil, fmt.Errorf("record %s is not a JSON object", ref)
+	}
+	c = &Credential{Ref: ref, Version: version, Fields: map[string]secret.Value{}, Rest: map[string]json.RawMessage{}}
+	for k, raw := range m {
+		var s string
+		if json.Unmarshal(raw, &s) != nil || bytes.Equal(raw, []byte("null")) {
+			c.Rest[k] = raw
+			s = scalar(raw)
+		}
+		if t := strings.TrimRight(s, "\r\n"); t != s {
+			s, trimmed = t, append(trimmed, k)
+		}
+		c.setRead(k, s)
+	}
+	return c, trimmed, nil
+}
+
+func (c *Credential) setRead(k, s string) {
+	switch k {
+	case "type":
+		c.Type = s
+	case "description":
+		c.Description = s
+	case "provider": // the path says it
+	default:
+		if s != "" { // what is no scalar stays in Rest alone
+			c.Fields[k] = secret.New(s)
+		}
+		return
+	}
+	delete(c.Rest, k)
+}
+
+// scalar gives a JSON number or boolean as its text; "" for null, arrays and objects.
+func scalar(raw json.RawMessage) string {
+	s := string(bytes.TrimSpace(raw))
+	if s == "" || s == "null" || s[0] == '{' || s[0] == '[' || s[0] == '"' {
+		return ""
+	}
+	return s
+}

@@ -1,0 +1,125 @@
+// Package credtest is a store in memory, for the tests of other packages.
+package credtest
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// Store is a credential.Store in memory. The zero Store is empty and works.
+type Store struct {
+	Gets, Lists atomic.Int64 // how often it was read
+	mu          sync.Mutex
+	m           map[credential.Ref]*credential.Credential
+	err         error
+}
+
+// Add puts a record of the given type; fields are name, value pairs.
+func (s *Store) Add(ref, typ string, fields ...string) *credential.Credential {
+	r, err := credential.ParseRef(ref)
+	if err != nil {
+		panic(err)
+	}
+	c := &credential.Credential{Ref: r, Type: typ}
+	for i := 0; i+1 < len(fields); i += 2 {
+		c.Set(fields[i], secret.New(fields[i+1]))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.m[r]; old != nil {
+		c.Version = old.Version
+	}
+	s.put(c)
+	return c
+}
+
+// Fail makes every call fail with err from now on; nil ends that.
+func (s *Store) Fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = err
+}
+
+// Get implements credential.Store.
+func (s *Store) Get(_ context.Context, ref credential.Ref) (*credential.Credential, error) {
+	s.Gets.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, s.err
+	}
+	c, ok := s.m[ref]
+	if !ok {
+		return nil, fault.New(fault.CredentialNotFound, ref.String(), nil)
+	}
+	return c.Clone(), nil
+}
+
+// List implements credential.Store.
+func (s *Store) List(_ context.Context, folder credential.Ref) ([]credential.Ref, error) {
+	s.Lists.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, s.err
+	}
+	var refs []credential.Ref
+	for r := range s.m {
+		if r.In(folder) {
+			refs = append(refs, r)
+		}
+	}
+	slices.SortFunc(refs, func(a, b credential.Ref) int {
+		if a.String() < b.String() {
+			return -1
+		}
+		return 1
+	})
+	return refs, nil
+}
+
+// Put implements credential.Store.
+func (s *Store) Put(_ context.Context, c *credential.Credential) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	var have int
+	if old := s.m[c.Ref]; old != nil {
+		have = old.Version
+	}
+	if have != c.Version {
+		return fault.New(fault.StoreConflict, c.Ref.String(), nil)
+	}
+	s.put(c)
+	return nil
+}
+
+// Delete implements credential.Store.
+func (s *Store) Delete(_ context.Context, ref credential.Ref) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	if _, ok := s.m[ref]; !ok {
+		return fault.New(fault.CredentialNotFound, ref.String(), nil)
+	}
+	delete(s.m, ref)
+	return nil
+}
+
+func (s *Store) put(c *credential.Credential) {
+	if s.m == nil {
+		s.m = map[credential.Ref]*credential.Credential{}
+	}
+	c.Version++
+	s.m[c.Ref] = c.Clone()
+}
