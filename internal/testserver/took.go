@@ -1,0 +1,28 @@
+// Package testserver starts real servers for tests: builds or installs them once for all test processes, runs each on a
+// free loopback port and ends it with the test.
+package testserver
+
+import (
+	"fmt"
+	"os"
+	"testing"
+)
+
+// Took notes that the real server or client what, such as "Vault 1.14.1", took part in the test t: one line
+// "WHAT: TEST" is appended to the file named by $SALLYPORT_TEST_REAL. Without that variable nothing is noted.
+// It may be called from several processes at once: a line is one write to a file opened for appending.
+func Took(t testing.TB, what string) {
+	t.Helper()
+	path := os.Getenv("SALLYPORT_TEST_REAL")
+	if path == "" {
+		return
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatalf("SALLYPORT_TEST_REAL: %v", err)
+	}
+	defer f.Close()
+	if _, err := fmt.Fprintf(f, "%s: %s\n", what, t.Name()); err != nil {
+		t.Fatalf("SALLYPORT_TEST_REAL: %v", err)
+	}
+}
