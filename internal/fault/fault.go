@@ -5,6 +5,8 @@ package fault
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -113,3 +115,6 @@ func Known(c Code) bool {
 	_, ok := table[c]
 	return ok
 }
+
+// Codes gives every code of the table, sorted.
+func Codes() []Code { return slices.Sorted(maps.Keys(table)) }
