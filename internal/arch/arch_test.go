@@ -37,16 +37,16 @@ var testRooms = []string{
 
 // homes: one library, one room, so that it can be replaced by opening one folder.
 var homes = map[string]struct{ home, why string }{
-	"filippo.io/age":                      {"internal/seal", "what seals files at rest is one decision"},
-	"github.com/BurntSushi/toml":          {"configs", "nobody else knows the file's form"},
-	"golang.org/x/oauth2":                 {"auth", "its client, retries and errors need taming in one place"},
-	"github.com/hashicorp/vault/api":      {"vault", "its errors and retries need taming in one place"},
-	"github.com/elazarl/goproxy":          {"proxy", "it answers CONNECT and no more"},
-	"golang.org/x/time/rate":              {"proxy", "limits are a stage of the request's path"},
-	"software.sslmate.com/src/go-pkcs12":  {"proxy", "the CA's truststore is its only use"},
-	"github.com/spf13/cobra":              {"cmd/sallyport", "rooms know no command line"},
-	"os/signal":                           {"cmd/sallyport", "rooms are told to stop by their context"},
-	"github.com/rogpeppe/go-internal":     {"cmd/sallyport", "transcripts are of commands"},
+	"filippo.io/age":                     {"internal/seal", "what seals files at rest is one decision"},
+	"github.com/BurntSushi/toml":         {"configs", "nobody else knows the file's form"},
+	"golang.org/x/oauth2":                {"auth", "its client, retries and errors need taming in one place"},
+	"github.com/hashicorp/vault/api":     {"vault", "its errors and retries need taming in one place"},
+	"github.com/elazarl/goproxy":         {"proxy", "it answers CONNECT and no more"},
+	"golang.org/x/time/rate":             {"proxy", "limits are a stage of the request's path"},
+	"software.sslmate.com/src/go-pkcs12": {"proxy", "the CA's truststore is its only use"},
+	"github.com/spf13/cobra":             {"cmd/sallyport", "rooms know no command line"},
+	"os/signal":                          {"cmd/sallyport", "rooms are told to stop by their context"},
+	"github.com/rogpeppe/go-internal":    {"cmd/sallyport", "transcripts are of commands"},
 }
 
 type pkg struct {
