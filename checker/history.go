@@ -1,0 +1,111 @@
+package checker
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// maxReports bounds a History: so many last reports and so many last failures.
+const maxReports = 4096
+
+// History keeps the last report of each credential in memory. When it is full
+// good reports go first; and the last failure of a credential stays when a good
+// report follows it. All methods may be called at once from many goroutines.
+type History struct {
+	mu             sync.Mutex
+	last, failures shelf
+}
+
+// NewHistory makes an empty History. Its metric credential_status is registered
+// with r; nil: nothing is measured.
+func NewHistory(r prometheus.Registerer) *History {
+	h := &History{last: newShelf(maxReports), failures: newShelf(maxReports)}
+	if r != nil {
+		_ = r.Register(statuses{h}) // a second History of one process is not measured
+	}
+	return h
+}
+
+// Put keeps r as the last report of its credential.
+func (h *History) Put(r *Report) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.last.put(r)
+	if r.Status != OK {
+		h.failures.put(r)
+	}
+}
+
+// Last gives the last report of the credential with that full reference; nil:
+// none is kept.
+func (h *History) Last(ref string) *Report {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.last.m[ref]
+}
+
+// LastFailure gives the last report of the credential that was not ok; nil:
+// none is kept.
+func (h *History) LastFailure(ref string) *Report {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.failures.m[ref]
+}
+
+// All gives the last report of every credential, sorted by reference.
+func (h *History) All() []*Report {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.SortedFunc(maps.Values(h.last.m), func(a, b *Report) int {
+		return strings.Compare(a.Credential, b.Credential)
+	})
+}
+
+// Forget drops what is kept of a credential.
+func (h *History) Forget(ref string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.last.drop(ref)
+	h.failures.drop(ref)
+}
+
+// shelf holds one report a credential. When it is full the oldest good report
+// goes, or the oldest of all.
+type shelf struct {
+	max   int
+	m     map[string]*Report
+	order []string // oldest first
+}
+
+func newShelf(size int) shelf { return shelf{max: size, m: map[string]*Report{}} }
+
+func (s *shelf) put(r *Report) {
+	s.drop(r.Credential)
+	if len(s.order) >= s.max {
+		s.drop(s.victim())
+	}
+	s.m[r.Credential] = r
+	s.order = append(s.order, r.Credential)
+}
+
+func (s *shelf) victim() string {
+	for _, ref := range s.order {
+		if s.m[ref].Status == OK {
+			return ref
+		}
+	}
+	return s.order[0]
+}
+
+func (s *shelf) drop(ref string) {
+	if _, ok := s.m[ref]; !ok {
+		return
+	}
+	delete(s.m, ref)
+	i := slices.Index(s.order, ref)
+	s.order = slices.Delete(s.order, i, i+1)
+}
