@@ -35,7 +35,7 @@ type Credential struct {
 	Type        string
 	Description string
 	Fields      map[string]secret.Value    // every scalar field of the record but provider, type, description
-	Rest        map[string]json.RawMessage // what was not a JSON string, as it was read; kept on writing unless its Fields entry changed
+	Rest        map[string]json.RawMessage // what was not a JSON string, or empty, as it was read; kept on writing unless its Fields entry changed
 	Version     int                        // of the record in its store, for check-and-set; 0: not stored yet
 }
 
@@ -76,8 +76,8 @@ func (c *Credential) Clone() *Credential {
 type Store interface {
 	// Get gives the record, which the caller may change.
 	Get(ctx context.Context, ref Ref) (*Credential, error)
-	// List gives the references in a folder, sorted: a folder is a Ref whose
-	// trailing parts are empty. A folder that does not exist is empty.
+	// List gives the references in a folder, sorted by Ref.Compare: a folder is a
+	// Ref whose trailing parts are empty. A folder that does not exist is empty.
 	List(ctx context.Context, folder Ref) ([]Ref, error)
 	// Put writes c if the stored version is still c.Version (0: it must not
 	// exist) and sets c.Version to the new one; else it fails with store_conflict.

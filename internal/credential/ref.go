@@ -3,6 +3,7 @@
 package credential
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strings"
@@ -57,6 +58,14 @@ func (r Ref) Validate() error {
 // String is the full form, WORKSPACE/ENVIRONMENT/PROVIDER/NAME.
 func (r Ref) String() string {
 	return r.Workspace + "/" + r.Environment + "/" + r.Provider + "/" + r.Name
+}
+
+// Compare orders references part by part.
+func (r Ref) Compare(o Ref) int {
+	return cmp.Or(
+		strings.Compare(r.Workspace, o.Workspace), strings.Compare(r.Environment, o.Environment),
+		strings.Compare(r.Provider, o.Provider), strings.Compare(r.Name, o.Name),
+	)
 }
 
 // In reports whether r lies in folder: every leading part that folder sets is equal.

@@ -1,4 +1,5 @@
-// Package credtest is a store in memory, for the tests of other packages.
+// Package credtest is a store in memory, for the tests of other packages, and
+// the tests that every store passes.
 package credtest
 
 import (
@@ -75,17 +76,15 @@ func (s *Store) List(_ context.Context, folder credential.Ref) ([]credential.Ref
 			refs = append(refs, r)
 		}
 	}
-	slices.SortFunc(refs, func(a, b credential.Ref) int {
-		if a.String() < b.String() {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(refs, credential.Ref.Compare)
 	return refs, nil
 }
 
 // Put implements credential.Store.
 func (s *Store) Put(_ context.Context, c *credential.Credential) error {
+	if err := c.Ref.Validate(); err != nil {
+		return fault.New(fault.InvalidRequest, err.Error(), nil)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
