@@ -1,0 +1,128 @@
+package provider
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// maxUnzipped bounds what a compressed peek may grow to.
+const maxUnzipped = 16 << 10
+
+// generic reads what every HTTP API means alike: RFC 6750 section 3.1, RFC 9110
+// section 15.5, RFC 6585 section 4, and the rate limit fields in use.
+func generic(resp *http.Response, body []byte) Meaning {
+	switch resp.StatusCode {
+	case http.StatusTooManyRequests:
+		return RateLimited
+	case http.StatusBadRequest:
+		return bearerError(resp.Header)
+	case http.StatusUnauthorized:
+		return unauthorized(resp, body)
+	case http.StatusForbidden:
+		return forbidden(resp, body)
+	}
+	return OK
+}
+
+func unauthorized(resp *http.Response, body []byte) Meaning {
+	if m := bearerError(resp.Header); m != OK {
+		return m
+	}
+	if saysScope(body) {
+		return Scope
+	}
+	return Expired
+}
+
+// forbidden without a reason is a permission only in the form in which an API
+// answers: a page of a firewall in front of it says nothing about the credential.
+func forbidden(resp *http.Response, body []byte) Meaning {
+	switch m := bearerError(resp.Header); {
+	case m != OK:
+		return m
+	case throttled(resp.Header):
+		return RateLimited
+	case saysScope(body):
+		return Scope
+	case strings.Contains(resp.Header.Get("Content-Type"), "json"):
+		return Permission
+	}
+	return OK
+}
+
+// bearerError reads the error of a WWW-Authenticate challenge.
+func bearerError(h http.Header) Meaning {
+	for _, c := range ParseChallenges(h.Values("WWW-Authenticate")) {
+		switch c.Params["error"] {
+		case "insufficient_scope":
+			return Scope
+		case "invalid_token":
+			return Expired
+		}
+	}
+	return OK
+}
+
+func throttled(h http.Header) bool {
+	if h.Get("Retry-After") != "" {
+		return true
+	}
+	for _, name := range []string{"X-Ratelimit-Remaining", "X-Rate-Limit-Remaining", "Ratelimit-Remaining"} {
+		if h.Get(name) == "0" {
+			return true
+		}
+	}
+	return false
+}
+
+// scopeTexts are how APIs of many houses say that a scope is missing. Words
+// that also occur where a token has expired are not among them.
+var scopeTexts = [][]byte{
+	[]byte("insufficient_scope"), []byte("insufficient scope"), []byte("insufficient authentication scopes"),
+	[]byte("scope_insufficient"), []byte("missing_scope"), []byte("missing scope"), []byte("scope_mismatch"),
+	[]byte("scope does not match"), []byte("does not contain scopes"), []byte("required scopes"), []byte("following scopes is required"),
+}
+
+func saysScope(body []byte) bool {
+	lower := bytes.ToLower(body)
+	for _, text := range scopeTexts {
+		if bytes.Contains(lower, text) {
+			return true
+		}
+	}
+	return false
+}
+
+// wordy are the statuses whose body generic reads.
+func wordy(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusForbidden
+}
+
+// isText reports whether a body is text that comes at once; without a
+// Content-Type it is.
+func isText(h http.Header) bool {
+	t, _, _ := strings.Cut(strings.ToLower(h.Get("Content-Type")), ";")
+	switch t = strings.TrimSpace(t); t {
+	case "", "application/json", "application/xml", "application/graphql-response+json", "application/x-www-form-urlencoded":
+		return true
+	case "text/event-stream":
+		return false
+	}
+	return strings.HasPrefix(t, "text/") || strings.HasSuffix(t, "+json") || strings.HasSuffix(t, "+xml")
+}
+
+// plainText gives what of a gzip peek can be read, and any other as it is.
+func plainText(h http.Header, peek []byte) []byte {
+	if len(peek) == 0 || !strings.EqualFold(h.Get("Content-Encoding"), "gzip") {
+		return peek
+	}
+	zr, err := gzip.NewReader(bytes.NewReader(peek))
+	if err != nil {
+		return peek
+	}
+	text, _ := io.ReadAll(io.LimitReader(zr, maxUnzipped)) // the peek ends where it ends
+	return text
+}
