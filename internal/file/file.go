@@ -21,11 +21,38 @@ const (
 // maxSize bounds every file that is read here.
 const maxSize = 16 << 20
 
+// temporary is the pattern of the names that Write and Create use on their way.
+const temporary = ".tmp-*"
+
+// Temporary reports whether name is of a file that Write or Create left behind
+// when the process was killed. It holds nothing that counts.
+func Temporary(name string) bool {
+	ok, err := filepath.Match(temporary, name)
+	return ok && err == nil
+}
+
 // Write replaces the file at path by data: a temporary file beside it, synced,
-// renamed, and the folder synced. On any error the old file is untouched.
-func Write(path string, data []byte, mode fs.FileMode) (err error) {
+// renamed, and the folder synced. On an error before the rename the old file is
+// untouched; if only the folder could not be synced, the new one is in place but
+// may not outlive a power cut.
+func Write(path string, data []byte, mode fs.FileMode) error {
+	return write(path, data, mode, os.Rename)
+}
+
+// Create is Write for a file that must not exist yet: the error is fs.ErrExist
+// if it does. Of several processes that create it at once, one does.
+func Create(path string, data []byte, mode fs.FileMode) error {
+	return write(path, data, mode, func(from, to string) error {
+		if err := os.Link(from, to); err != nil { // a rename would replace the other's
+			return err
+		}
+		return os.Remove(from)
+	})
+}
+
+func write(path string, data []byte, mode fs.FileMode, place func(from, to string) error) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".tmp-*")
+	f, err := os.CreateTemp(dir, temporary)
 	if err != nil {
 		return err
 	}
@@ -47,39 +74,63 @@ func Write(path string, data []byte, mode fs.FileMode) (err error) {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := place(f.Name(), path); err != nil {
 		return err
 	}
 	return SyncDir(dir)
 }
 
-// SyncDir makes renames and removals in dir durable.
+// SyncDir makes renames and removals in dir durable, where the file system can.
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = d.Close() }()
-	return d.Sync()
+	if err := d.Sync(); !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) { // some network file systems cannot
+		return err
+	}
+	return nil
 }
 
-// MakeDir makes a private folder and its parents, and refuses one that others
-// may enter or that is not ours.
+// MakeDir makes a private folder and its parents, durably, and refuses one that
+// others may enter or that is not ours.
 func MakeDir(dir string) error {
-	if err := os.MkdirAll(dir, PrivateDir); err != nil {
+	if err := makeDirs(filepath.Clean(dir)); err != nil {
 		return err
 	}
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s: is not a folder", dir)
+	}
 	return private(dir, info, PrivateDir)
+}
+
+func makeDirs(dir string) error {
+	parent := filepath.Dir(dir)
+	err := os.Mkdir(dir, PrivateDir)
+	if errors.Is(err, fs.ErrNotExist) && parent != dir {
+		if err := makeDirs(parent); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, PrivateDir)
+	}
+	if info, bad := os.Stat(dir); err != nil && bad == nil && info.IsDir() { // it was there, or somebody else was faster
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return SyncDir(parent)
 }
 
 // ReadPrivate reads a file that Sallyport made. The opened descriptor must be a
 // regular file of ours, no link, with no bit for group or others.
 func ReadPrivate(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0) // a named pipe must not hold us up
 	if errors.Is(err, syscall.ELOOP) {
 		return nil, fmt.Errorf("%s: is a symbolic link; Sallyport's own files must not be links", path)
 	}
