@@ -1,0 +1,152 @@
+// Package configs reads Sallyport's configuration: defaults, then the file, then
+// the environment, judged as a whole so that every fault is told at once. It
+// also holds the catalogue of built-in providers, which the same loader reads.
+package configs
+
+import (
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/provider"
+)
+
+// Config is a configuration without faults. Nobody changes it after Load.
+type Config struct {
+	Proxy     Proxy
+	Admin     Admin
+	Log       Log
+	Store     Store
+	Vault     Vault
+	Limits    provider.Limits // per credential; a provider's own override them
+	Retry     Retry
+	Callers   []Caller
+	Providers []*provider.Provider // the catalogue and the configuration merged, by name
+	Table     *provider.Table      // of Providers
+
+	Path     string   // the file; empty: built-in defaults
+	Warnings []string // what is no fault but worth a log line
+	EnvUsed  []string // names of the environment variables that count, sorted
+
+}
+
+// Proxy is the table [proxy].
+type Proxy struct {
+	Listen          string         `toml:"listen"` // host:port, or unix:/path
+	Auth            string         `toml:"auth" oneof:"token none"`
+	Unmatched       string         `toml:"unmatched" oneof:"tunnel deny"`
+	AllowNetworks   []netip.Prefix `toml:"allow_networks"`
+	TunnelPorts     []int          `toml:"tunnel_ports"` // none: any
+	Hosts           []string       `toml:"hosts"`
+	AnonymousCaller string         `toml:"anonymous_caller"`
+	MaxConnections  int            `toml:"max_connections"` // 0: from the file descriptor limit
+	ReplayLimit     int64          `toml:"replay_limit" form:"size"`
+	UpstreamTimeout time.Duration  `toml:"upstream_timeout"`
+	UpstreamProxy   *url.URL       `toml:"upstream_proxy"` // nil: none
+	Drain           time.Duration  `toml:"drain"`
+	Listeners       []Listener     `toml:"listener"`
+	CA              CA             `toml:"ca"`
+}
+
+// Listener is one [[proxy.listener]], bound to one caller.
+type Listener struct {
+	Listen string `toml:"listen"`
+	Caller string `toml:"caller"`
+}
+
+// CA is the table [proxy.ca].
+type CA struct {
+	CertFile  string   `toml:"cert_file"`
+	KeyFile   string   `toml:"key_file"`
+	ExportDir string   `toml:"export_dir"`
+	Permitted []string `toml:"permitted"` // DNS names and networks; none: no constraint
+}
+
+// Admin is the table [admin].
+type Admin struct {
+	Listen        string        `toml:"listen"`
+	MetricsListen string        `toml:"metrics_listen"`
+	Hosts         []string      `toml:"hosts"`
+	PublicURL     string        `toml:"public_url"`
+	TokenFile     string        `toml:"token_file"`
+	InUseWindow   time.Duration `toml:"in_use_window"`
+}
+
+// Log is the table [log].
+type Log struct {
+	Level  string `toml:"level" oneof:"debug info warn error"`
+	Format string `toml:"format" oneof:"text json"`
+}
+
+// Store is the table [store].
+type Store struct {
+	Backend string `toml:"backend" oneof:"file vault"`
+	Dir     string `toml:"dir"`
+	KeyFile string `toml:"key_file"`
+	Key     string `toml:"key" later:"true"`
+}
+
+// Vault is the table [vault].
+type Vault struct {
+	Address        string        `toml:"address"`
+	Namespace      string        `toml:"namespace"`
+	Mount          string        `toml:"mount"`
+	Prefix         string        `toml:"prefix"`
+	KVVersion      int           `toml:"kv_version"` // 0: ask the mount
+	CAFile         string        `toml:"ca_file"`
+	ClientCertFile string        `toml:"client_cert_file"`
+	ClientKeyFile  string        `toml:"client_key_file"`
+	TLSServerName  string        `toml:"tls_server_name"`
+	CacheTTL       time.Duration `toml:"cache_ttl"`
+	MaxStale       time.Duration `toml:"max_stale"`
+	Auth           VaultAuth     `toml:"auth"`
+}
+
+// VaultAuth is the table [vault.auth].
+type VaultAuth struct {
+	Method          string `toml:"method" oneof:"token approle kubernetes jwt userpass cert agent" unbuilt:"kubernetes jwt userpass cert agent"`
+	Mount           string `toml:"mount"` // empty: the method's name
+	Role            string `toml:"role" later:"true"`
+	TokenFile       string `toml:"token_file"`
+	RoleIDFile      string `toml:"role_id_file"`
+	SecretIDFile    string `toml:"secret_id_file"`
+	SecretIDWrapped bool   `toml:"secret_id_wrapped"`
+	JWTFile         string `toml:"jwt_file" later:"true"`
+	Username        string `toml:"username" later:"true"`
+	PasswordFile    string `toml:"password_file" later:"true"`
+	RevokeOnExit    bool   `toml:"revoke_on_exit"`
+}
+
+// Retry is the table [retry].
+type Retry struct {
+	Attempts int           `toml:"attempts"` // tries in all; 1: no second one
+	Base     time.Duration `toml:"base"`
+	Max      time.Duration `toml:"max"`
+	Budget   float64       `toml:"budget"` // second tries per first try, 0 to 1
+}
+
+// Caller is one [[caller]].
+type Caller struct {
+	Name        string
+	Workspace   string
+	Environment string
+	TokenSHA256 string          // 64 hexadecimal digits in lower case; empty: see TokenFile
+	TokenFile   string          // empty, and no TokenSHA256: STATE_DIR/callers/NAME.token
+	Limits      provider.Limits // of this caller's calls
+	Allow       []Allow         // none: everything in its workspace and environment
+}
+
+// Allow is one [[caller.allow]]: it matches where all the keys that it sets match.
+type Allow struct {
+	Credentials []string `toml:"credentials"` // PROVIDER/NAME, with *
+	Methods     []string `toml:"methods"`
+	Paths       []string `toml:"paths"` // * one segment, ** the rest
+	Hosts       []string `toml:"hosts"` // unmatched hosts; an entry with only hosts allows no credential
+}
+
+// Options of Load.
+type Options struct {
+	Path    string                                // of the file; empty: built-in defaults
+	Environ []string                              // NAME=VALUE, as os.Environ gives them
+	Types   func(name string) (known, built bool) // credential types; nil: the documented ones, all built
+}
