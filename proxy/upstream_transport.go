@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/provider"
+)
+
+// Bounds of one upstream connection.
+const (
+	tlsTimeout        = 10 * time.Second
+	idleTimeout       = 90 * time.Second
+	continueTimeout   = time.Second
+	pingAfter         = 30 * time.Second
+	pingTimeout       = 15 * time.Second
+	maxIdlePerHost    = 256
+	maxResponseHeader = 256 << 10
+	sessionCacheSize  = 512
+)
+
+// trustDomain is a pool of connections that trust the same roots, show the same
+// client certificate and take the same way. It is an http.RoundTripper.
+type trustDomain struct {
+	settings domainSettings
+	main     *http.Transport
+	upgrade  *http.Transport // HTTP/1.1 only: over HTTP/2 net/http upgrades nothing
+}
+
+func newTrustDomain(s domainSettings) *trustDomain {
+	d := &trustDomain{settings: s, main: newTransport(s), upgrade: newTransport(s)}
+	d.upgrade.ForceAttemptHTTP2 = false
+	d.upgrade.HTTP2 = nil
+	d.upgrade.Protocols = new(http.Protocols)
+	d.upgrade.Protocols.SetHTTP1(true)
+	return d
+}
+
+func newTransport(s domainSettings) *http.Transport {
+	t := &http.Transport{
+		DialContext:            s.dialUpstream,
+		TLSClientConfig:        s.tlsConfig(),
+		TLSHandshakeTimeout:    tlsTimeout,
+		MaxIdleConnsPerHost:    maxIdlePerHost,
+		IdleConnTimeout:        idleTimeout,
+		ResponseHeaderTimeout:  s.timeout,
+		ExpectContinueTimeout:  continueTimeout,
+		MaxResponseHeaderBytes: maxResponseHeader,
+		DisableCompression:     true,
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout, WriteByteTimeout: s.timeout},
+	}
+	if s.proxy != nil {
+		t.Proxy = http.ProxyURL(plainProxy(s.proxy))
+		t.OnProxyConnectResponse = refusedByProxy
+	}
+	return t
+}
+
+func (s domainSettings) tlsConfig() *tls.Config {
+	c := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		RootCAs:            s.roots,
+		ClientSessionCache: tls.NewLRUClientSessionCache(sessionCacheSize),
+	}
+	if s.cert != nil {
+		c.Certificates = []tls.Certificate{*s.cert}
+	}
+	return c
+}
+
+// plainProxy is the proxy as net/http sees it: the dialer itself speaks TLS to
+// an https one, so that a provider's roots and certificate stay out of that.
+func plainProxy(proxy *url.URL) *url.URL {
+	plain := *proxy
+	plain.Scheme = "http"
+	plain.Host = proxyAuthority(proxy)
+	return &plain
+}
+
+// RoundTrip implements http.RoundTripper. Its errors are *fault.Fault.
+func (d *trustDomain) RoundTrip(req *http.Request) (*http.Response, error) {
+	if f := d.refuse(req); f != nil {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, f
+	}
+	t := d.main
+	if req.Header.Get("Upgrade") != "" {
+		t = d.upgrade
+	}
+	resp, err := t.RoundTrip(req)
+	if err != nil {
+		return nil, Classify(err)
+	}
+	return resp, nil
+}
+
+// refuse judges what the dialer cannot: a pooled connection is not dialled
+// again, and behind an upstream proxy only the proxy is.
+func (d *trustDomain) refuse(req *http.Request) *fault.Fault {
+	if d.settings.proxy == nil && d.settings.dialer.guard.vault == nil {
+		return nil
+	}
+	a, err := provider.ParseAuthority(req.URL.Host, schemePort(req.URL.Scheme))
+	if err != nil {
+		return fault.New(fault.InvalidRequest, "the host of the URL is no host", err)
+	}
+	return d.settings.judgeAuthority(req.Context(), a)
+}
+
+func schemePort(scheme string) int {
+	if scheme == "https" || scheme == "wss" {
+		return 443
+	}
+	return 80
+}
+
+func (d *trustDomain) closeIdle() {
+	d.main.CloseIdleConnections()
+	d.upgrade.CloseIdleConnections()
+}
