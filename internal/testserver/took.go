@@ -21,7 +21,7 @@ func Took(t testing.TB, what string) {
 	if err != nil {
 		t.Fatalf("SALLYPORT_TEST_REAL: %v", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if _, err := fmt.Fprintf(f, "%s: %s\n", what, t.Name()); err != nil {
 		t.Fatalf("SALLYPORT_TEST_REAL: %v", err)
 	}
