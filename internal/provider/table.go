@@ -112,7 +112,7 @@ func (p *Provider) prefix(path string) int {
 // dotted reports whether a server could take path for another one: it has
 // segments of dots, as they stand or once encoded or reversed slashes count.
 func dotted(path string) bool {
-	if !strings.Contains(path, ".") && !strings.Contains(path, "%2") {
+	if !strings.Contains(path, "/.") && !strings.ContainsAny(path, `%\`) {
 		return false
 	}
 	for segment := range strings.SplitSeq(slashes.Replace(path), "/") {
