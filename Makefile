@@ -42,7 +42,7 @@ test:
 
 bench:
 	@.ci/install bench
-	$(GO) run ./internal/bench
+	$(GO) test ./internal/bench -run '^$$' -bench Proxies -benchtime 1x -timeout 20m
 
 fuzz:
 	@.ci/fuzz $(FUZZTIME)
