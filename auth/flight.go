@@ -1,0 +1,178 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// maxRead bounds one reading of the store.
+const maxRead = 15 * time.Second
+
+// flight is one reading and minting that callers share.
+type flight struct {
+	told     int           // what it knows of
+	done     chan struct{} // closed when the rest is set
+	injector *Injector
+	err      error
+}
+
+// job is what a flight begins with.
+type job struct {
+	start           time.Time
+	record          *credential.Credential // held; nil: none
+	injector        *Injector              // held, whether or not it is still valid
+	stale, rejected bool
+	mayMint         bool // no pause after a failure
+	mayForce        bool // no pause after a forced refresh
+}
+
+// force: the upstream refused a token that could be renewed.
+func (j job) force() bool {
+	return j.rejected && j.mayForce && j.injector != nil && !j.injector.Expiry.IsZero()
+}
+
+// due: the record as it was needs a new injector.
+func (j job) due() bool {
+	i := j.injector
+	return i == nil || j.force() || !i.Expiry.IsZero() && (!j.start.Before(i.renewal()) || i.expired(j.start))
+}
+
+// outcome is what a flight brings.
+type outcome struct {
+	record     *credential.Credential // as read; nil: it could not be read
+	gone       bool                   // the store says that there is none
+	changed    bool                   // record is not what was held
+	storeFault *fault.Fault
+	injector   *Injector // new; nil: none was made
+	mintFault  *fault.Fault
+}
+
+// launch starts a flight; the lock is held. What is held is served meanwhile.
+func (s *Source) launch(now time.Time) *flight {
+	f := &flight{told: s.told, done: make(chan struct{})}
+	j := job{
+		start: now, record: s.record, injector: s.injector, stale: s.stale(now), rejected: s.rejected,
+		mayMint: !now.Before(s.retryMint), mayForce: now.Sub(s.forced) >= forcePause,
+	}
+	s.flight = f
+	s.publish(now, now.Add(s.o.MaxStale))
+	go s.fly(f, j)
+	return f
+}
+
+// fly runs on the daemon's life: a caller that leaves does not end it.
+func (s *Source) fly(f *flight, j job) {
+	o := s.fetch(j)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	s.logStore(o)
+	s.settle(j, o, now)
+	s.heard, s.flight = f.told, nil
+	s.land(f, j, o, now)
+	s.publish(now, s.nextFlight(now))
+	close(f.done)
+}
+
+// land sets what the flight's waiters get. Those behind a refused token get the
+// fault that kept it from being renewed.
+func (s *Source) land(f *flight, j job, o outcome, now time.Time) {
+	switch {
+	case j.rejected && o.mintFault != nil:
+		f.err = s.failure(now)
+	case s.usable(now):
+		f.injector = s.injector
+	default:
+		f.err = s.failure(now)
+	}
+}
+
+// fetch reads the record and mints if that is due; it holds no lock.
+func (s *Source) fetch(j job) (o outcome) {
+	record := j.record
+	switch c, err := s.get(); {
+	case errors.Is(err, fault.CredentialNotFound):
+		o.gone, o.storeFault = true, fault.From(err)
+		return o
+	case err != nil:
+		o.storeFault = s.asFault(err)
+		if record == nil || j.stale {
+			return o
+		}
+	default:
+		o.changed = record == nil || !same(record, c)
+		o.record, record = c, c
+	}
+	if o.changed || j.due() && j.mayMint {
+		o.injector, o.mintFault = s.mint(record, j.injector != nil && !o.changed)
+	}
+	return o
+}
+
+func (s *Source) get() (*credential.Credential, error) {
+	ctx, cancel := context.WithTimeout(s.o.Life, maxRead)
+	defer cancel()
+	return s.o.Store.Get(ctx, s.o.Ref)
+}
+
+func (s *Source) mint(c *credential.Credential, renew bool) (*Injector, *fault.Fault) {
+	m := Material{Credential: c, Provider: s.o.Provider, Client: s.o.Client, Renew: renew}
+	start := time.Now()
+	i, err := Mint(s.o.Life, m)
+	if err == nil && i.expired(time.Now()) {
+		err = fault.New(fault.TokenExpired, "the token endpoint gave a token that had already expired", nil)
+	}
+	k, _ := Lookup(TypeOf(s.o.Provider, c))
+	if err != nil {
+		f := s.asFault(err)
+		s.minted(k, string(f.Code), time.Since(start))
+		s.o.Log.Warn("credential not made", "credential", s.o.Ref.String(), "type", k.Name, "error", f)
+		return nil, f
+	}
+	if !i.stored {
+		s.minted(k, "ok", time.Since(start))
+	}
+	s.o.Log.Debug("credential made", "credential", s.o.Ref.String(), "type", k.Name, "expires", i.Expiry)
+	return i, nil
+}
+
+func (s *Source) minted(k Kind, outcome string, took time.Duration) {
+	if k.Grant != "" {
+		s.o.Metrics.refreshed(s.o.Provider.Name, k.Grant, outcome, took)
+	}
+}
+
+// logStore tells once when the store goes away and once when it is back.
+func (s *Source) logStore(o outcome) {
+	switch {
+	case o.storeFault != nil && s.storeFault == nil:
+		s.o.Log.Warn("credential not read", "credential", s.o.Ref.String(), "error", o.storeFault)
+	case o.storeFault == nil && s.storeFault != nil:
+		s.o.Log.Info("credential read again", "credential", s.o.Ref.String())
+	}
+}
+
+func (s *Source) asFault(err error) *fault.Fault {
+	if s.o.Life.Err() != nil {
+		return fault.New(fault.Overloaded, "the daemon is stopping", s.o.Life.Err())
+	}
+	return fault.From(err)
+}
+
+// same reports whether two records make the same injector; our own bookkeeping
+// in them does not count.
+func same(a, b *credential.Credential) bool {
+	return a.Type == b.Type && maps.EqualFunc(wire(a), wire(b), secret.Value.Equal)
+}
+
+func wire(c *credential.Credential) map[string]secret.Value {
+	m := maps.Clone(c.Fields)
+	delete(m, credential.StateField)
+	return m
+}

@@ -1,0 +1,169 @@
+// Package auth makes an injector, which puts a credential on a request, from a
+// stored record, and keeps it fresh.
+//
+// Obtaining is slow, may fail and is shared: Mint and Source. Applying is fast
+// and pure: Injector. A kind is one way of authenticating to an upstream; the
+// registry below is the one list of them.
+package auth
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/provider"
+)
+
+// Kind is one way of authenticating to an upstream: one credential type.
+// Documentation, validation and prompts read the same table.
+type Kind struct {
+	Name, Doc          string
+	Required, Optional []string         // fields of the record
+	Places             []provider.Place // where the fields go unless the provider says otherwise
+	Grant              string           // grant_type of a kind whose token is asked for at a token endpoint; empty: nobody is asked
+	Later              bool             // not built yet: known by name and fields only, Mint is nil
+
+	// Mint makes an injector. A kind with a Grant calls the token endpoint; the
+	// others do no I/O. Errors are *fault.Fault and quote no value.
+	Mint func(context.Context, Material) (*Injector, error)
+
+	plan func(Material) error // what Mint would fail with before any I/O; nil: Mint itself does no I/O
+}
+
+// Material is what an injector is made of.
+type Material struct {
+	Credential *credential.Credential
+	Provider   *provider.Provider
+	Client     *http.Client     // for token endpoints; guarded, without redirects. Kinds without a Grant need none
+	Now        func() time.Time // nil: time.Now
+	Renew      bool             // ask the token endpoint even where the record holds a token that is still valid
+}
+
+func (m Material) now() time.Time {
+	if m.Now == nil {
+		return time.Now()
+	}
+	return m.Now()
+}
+
+// Verifies reports whether minting proves that the credential works, because a
+// token endpoint has accepted it.
+func (k Kind) Verifies() bool { return k.Grant != "" }
+
+// Fields are the required and the optional ones.
+func (k Kind) Fields() []string { return slices.Concat(k.Required, k.Optional) }
+
+// Kinds gives every credential type, in the order of the documentation.
+func Kinds() []Kind { return slices.Clone(kinds) }
+
+// Lookup finds a credential type by its name.
+func Lookup(name string) (Kind, bool) {
+	i := slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == name })
+	if i < 0 {
+		return Kind{}, false
+	}
+	return kinds[i], true
+}
+
+// Default places.
+var (
+	bearerToken = []provider.Place{{In: provider.InHeader, Name: "Authorization", Value: "Bearer {token}"}}
+	bearerKey   = []provider.Place{{In: provider.InHeader, Name: "Authorization", Value: "Bearer {api_key}"}}
+	basicUser   = []provider.Place{{In: provider.InBasic, Username: "{username}", Password: "{password}"}}
+	basicKey    = []provider.Place{{In: provider.InBasic, Username: "{api_key}", Password: "{api_secret}"}}
+	accessToken = []provider.Place{{In: provider.InHeader, Name: "Authorization", Value: "{token_type} {access_token}"}}
+)
+
+// kinds is the registry. Nobody writes it.
+var kinds = []Kind{
+	static(Kind{
+		Name: "bearer", Doc: "a token that does not change, as Authorization: Bearer (RFC 6750)",
+		Required: []string{"token"}, Places: bearerToken,
+	}),
+	static(Kind{
+		Name: "api_key", Doc: "an API key, where the provider wants it",
+		Required: []string{"api_key"}, Places: bearerKey,
+	}),
+	static(Kind{
+		Name: "api_key_secret", Doc: "an API key with its secret, as user name and password",
+		Required: []string{"api_key", "api_secret"}, Places: basicKey,
+	}),
+	static(Kind{
+		Name: "api_key_url", Doc: "an API key of an instance with an address of its own",
+		Required: []string{"api_key", "url"}, Places: bearerKey,
+	}),
+	static(Kind{
+		Name: "basic", Doc: "a user name and a password (RFC 7617)",
+		Required: []string{"username", "password"}, Places: basicUser,
+	}),
+	static(Kind{
+		Name: "basic_url", Doc: "a user name and a password for an instance with an address of its own",
+		Required: []string{"username", "password", "url"}, Places: basicUser,
+	}),
+	static(Kind{
+		Name: "basic_api_key", Doc: "a user name and a password, and an API key where the provider wants it",
+		Required: []string{"username", "password", "api_key"}, Optional: []string{"url"}, Places: basicUser,
+	}),
+	{
+		Name: "oauth2_authorization_code", Doc: "a grant that a person gave on a consent page or with a device code (RFC 6749 section 4.1, RFC 8628)",
+		Required: []string{"client_id", "client_secret", "refresh_token"},
+		Optional: []string{"access_token", "token_type", "expires_in", "expires_at", "created_at", "scope"},
+		Places:   accessToken, Grant: "authorization_code", Later: true,
+	},
+	{
+		Name: "oauth2_client_credentials", Doc: "the OAuth client's own account (RFC 6749 section 4.4)",
+		Required: []string{"client_id", "client_secret"}, Optional: []string{"token_url", "scope", "audience"},
+		Places: accessToken, Grant: "client_credentials", Later: true,
+	},
+	{
+		Name: "oauth2_password", Doc: "a user name and a password that are changed for a token (RFC 6749 section 4.3)",
+		Required: []string{"username", "password"},
+		Optional: []string{"client_id", "client_secret", "token_url", "refresh_url", "scope"},
+		Places:   accessToken, Grant: "password", Later: true,
+	},
+	{
+		Name: "oauth2_refresh_token", Doc: "a refresh token that was obtained elsewhere (RFC 6749 section 6)",
+		Required: []string{"refresh_token"}, Optional: []string{"client_id", "client_secret", "token_url"},
+		Places: accessToken, Grant: "refresh_token", Later: true,
+	},
+	{
+		Name: "oauth2_jwt_bearer", Doc: "an assertion that is signed with a private key (RFC 7523)",
+		Required: []string{"private_key", "issuer", "subject"}, Optional: []string{"audience", "key_id", "scope", "token_url"},
+		Places: accessToken, Grant: "urn:ietf:params:oauth:grant-type:jwt-bearer", Later: true,
+	},
+	{
+		Name: "oauth2_token_exchange", Doc: "a token that is exchanged for another (RFC 8693); subject_token or subject_token_file",
+		Optional: []string{"subject_token", "subject_token_file", "token_url", "audience", "scope"},
+		Places:   accessToken, Grant: "urn:ietf:params:oauth:grant-type:token-exchange", Later: true,
+	},
+	{
+		Name: "oauth1", Doc: "a signature over each request (RFC 5849)",
+		Required: []string{"consumer_key", "consumer_secret", "token", "token_secret"}, Later: true,
+	},
+	{
+		Name: "aws_sigv4", Doc: "an AWS Signature Version 4 over each request",
+		Required: []string{"access_key_id", "secret_access_key"}, Optional: []string{"session_token", "region", "service"}, Later: true,
+	},
+	{
+		Name: "hmac", Doc: "a signature with a shared key, in the provider's named scheme",
+		Required: []string{"key"}, Optional: []string{"key_id"}, Later: true,
+	},
+	{
+		Name: "github_app", Doc: "an installation of a GitHub App, by installation tokens",
+		Required: []string{"app_id", "installation_id", "private_key"}, Later: true,
+	},
+	{
+		Name: "two_step", Doc: "a login call whose answer holds the token; its fields are those that the provider's login names",
+		Later: true,
+	},
+	{
+		Name: "mtls", Doc: "a client certificate",
+		Required: []string{"certificate", "private_key"}, Later: true,
+	},
+	{
+		Name: "database", Doc: "the login of a database",
+		Required: []string{"driver", "host", "port", "database", "username", "password"}, Optional: []string{"sslmode"}, Later: true,
+	},
+}

@@ -1,0 +1,162 @@
+package auth
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/provider"
+)
+
+// SourceOptions say what a Source keeps fresh, and by what.
+type SourceOptions struct {
+	Ref      credential.Ref
+	Provider *provider.Provider
+	Store    credential.Store
+	Client   *http.Client    // for token endpoints; guarded, without redirects
+	Life     context.Context // the daemon's: refreshes run on it, not on a request's; nil: for ever
+	TTL      time.Duration   // how long a record counts as read; zero: a minute
+	MaxStale time.Duration   // how long it is served while the store is away; zero: an hour
+	Log      *slog.Logger    // nil: nothing is logged
+	Metrics  *Metrics        // nil: nothing is counted
+}
+
+// Source keeps one credential fresh. All methods may be called at once.
+//
+// It reads the record when it is first needed, again after TTL, and when told of
+// a change or a rejection; what it holds meanwhile goes on being served. A token
+// is renewed within its margin while it still serves. There is at most one
+// flight, the reading and minting, at a time, and no lock is held during it.
+type Source struct {
+	o    SourceOptions
+	view atomic.Pointer[view] // what callers get without a lock
+
+	mu sync.Mutex
+	state
+	flight *flight // nil: none runs
+}
+
+// view is what a caller may be given without looking further.
+type view struct {
+	injector *Injector // nil: there is none
+	due      time.Time // until then nothing is to be done
+}
+
+// SourceStatus is what the admin shows of a credential in use.
+type SourceStatus struct {
+	Type        string
+	Version     int
+	ExpiresAt   time.Time    // of the held token; zero: it does not expire, or none is held
+	LastRefresh time.Time    // of a token; zero: none yet
+	NextRefresh time.Time    // of a token; zero: none is planned
+	LastError   *fault.Fault // of the last reading or minting; nil: it worked
+}
+
+// NewSource makes a source. It reads nothing and starts nothing until it is used.
+func NewSource(o SourceOptions) *Source {
+	if o.Life == nil {
+		o.Life = context.Background()
+	}
+	if o.TTL <= 0 {
+		o.TTL = time.Minute
+	}
+	if o.MaxStale <= 0 {
+		o.MaxStale = time.Hour
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Source{o: o}
+	s.view.Store(&view{})
+	return s
+}
+
+// Injector gives a valid injector: at once if one is held, even while its
+// successor is made; else when it is made, or with the fault that kept it from
+// being made. ctx bounds the waiting only, never the work that others share.
+// Errors are *fault.Fault.
+func (s *Source) Injector(ctx context.Context) (*Injector, error) {
+	v := s.view.Load()
+	if now := time.Now(); now.Before(v.due) && !v.injector.expired(now) {
+		return v.injector, nil
+	}
+	return s.wait(ctx)
+}
+
+// expired by either clock: the monotonic one stands still while a machine sleeps,
+// the wall clock can be set back.
+func (i *Injector) expired(now time.Time) bool {
+	return !i.Expiry.IsZero() && (!now.Before(i.Expiry) || now.Unix() > i.Expiry.Unix())
+}
+
+// wait gives what is held if that may still be served, and else waits for a
+// flight that began after all that was told to s.
+func (s *Source) wait(ctx context.Context) (*Injector, error) {
+	for {
+		s.mu.Lock()
+		now := time.Now()
+		i, err := s.serve(now)
+		f, told := s.flight, s.told
+		if f == nil && !now.Before(s.nextFlight(now)) {
+			f = s.launch(now)
+		}
+		s.mu.Unlock()
+		if i != nil || err != nil {
+			return i, err
+		}
+		select {
+		case <-f.done:
+			if f.told == told && (f.err != nil || !f.injector.expired(time.Now())) {
+				return f.injector, f.err
+			}
+		case <-ctx.Done(): // this request gives up; the flight goes on for the others
+			return nil, s.fault(fault.New(fault.Timeout, "the request ended while its credential was being made", ctx.Err()))
+		}
+	}
+}
+
+// Reject tells s that the upstream refused i as expired or invalid. An injector
+// minted since stays. Otherwise the next Injector reads the record again and, if
+// that brings nothing new, refreshes a minted token, at most once in 30 s; where
+// nothing new is to be had it gives i again.
+func (s *Source) Reject(i *Injector) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if i == nil || i != s.injector || s.rejected || !s.mayReread(now) {
+		return
+	}
+	s.rejected = true
+	s.tell()
+}
+
+// Changed tells s that the record was written: it is read before the next use.
+func (s *Source) Changed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retryMint, s.retryRead = time.Time{}, time.Time{}
+	s.mints, s.rereads, s.rereadAfter = 0, 0, time.Time{}
+	s.tell()
+}
+
+// Status of the credential as s last saw it; it reads nothing.
+func (s *Source) Status() SourceStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := SourceStatus{LastRefresh: s.lastMint, LastError: s.storeFault}
+	if s.mintFault != nil {
+		st.LastError = s.mintFault
+	}
+	if s.record != nil {
+		st.Type, st.Version = TypeOf(s.o.Provider, s.record), s.record.Version
+	}
+	if s.injector != nil && !s.injector.Expiry.IsZero() {
+		st.ExpiresAt, st.NextRefresh = s.injector.Expiry, later(s.injector.renewal(), s.retryMint)
+	}
+	return st
+}

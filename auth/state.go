@@ -1,0 +1,200 @@
+package auth
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/fault"
+)
+
+// Times of a source.
+const (
+	maxMargin   = 5 * time.Minute        // a token is renewed so long before its end,
+	marginPart  = 5                      // or this part of its life, whichever is less
+	forcePause  = 30 * time.Second       // between two refreshes that an upstream's refusal led to
+	readPause   = time.Second            // between two readings while there is nothing to serve
+	firstReread = 100 * time.Millisecond // between two readings that refusals led to and that brought nothing; doubles
+	lastReread  = 5 * time.Second        // and ends here
+	firstRetry  = time.Second            // after the first failed minting; doubles
+	lastRetry   = time.Minute            // and ends here
+	maxRetry    = time.Hour              // of a token endpoint's Retry-After
+)
+
+// state is what a source knows; it is guarded by the source's lock.
+type state struct {
+	record   *credential.Credential // last read; nil: none
+	injector *Injector              // made of record; nil: none
+	read     time.Time              // last successful reading
+	lastMint time.Time              // of a token
+
+	told, heard int  // how often s was told something; how much of it the last flight knew
+	rejected    bool // the upstream refused injector, and no flight has dealt with it
+
+	storeFault, mintFault *fault.Fault // of the last reading, of the last minting; nil: it worked
+	retryRead, retryMint  time.Time    // no earlier try than these
+	mints                 int          // failed mintings in a row
+	rereads               int          // readings in a row that a refusal led to and that brought nothing
+	rereadAfter           time.Time    // a refusal before this leads to nothing
+	forced                time.Time    // last refresh that a refusal led to
+}
+
+// renewal is when a token's successor is to be made; Expiry must be set.
+func (i *Injector) renewal() time.Time {
+	return i.Expiry.Add(-min(maxMargin, i.Expiry.Sub(i.Minted)/marginPart))
+}
+
+// usable reports whether what is held may still be served.
+func (s *Source) usable(now time.Time) bool {
+	return s.injector != nil && !s.injector.expired(now) && !s.stale(now)
+}
+
+func (s *Source) stale(now time.Time) bool { return !now.Before(s.read.Add(s.o.MaxStale)) }
+
+// serve gives what a caller can have without waiting: an injector, or the fault
+// of a try that is not yet to be repeated; or neither.
+func (s *Source) serve(now time.Time) (*Injector, error) {
+	switch {
+	case s.told != s.heard:
+		return nil, nil
+	case s.usable(now):
+		return s.injector, nil
+	case now.Before(s.retryRead):
+		return nil, s.failure(now)
+	}
+	return nil, nil
+}
+
+// failure is why nothing can be served.
+func (s *Source) failure(now time.Time) *fault.Fault {
+	switch {
+	case s.storeFault != nil && (s.mintFault == nil || s.stale(now)):
+		return s.fault(s.storeFault)
+	case s.mintFault == nil: // made, and expired before anybody could use it
+		return s.fault(fault.New(fault.TokenExpired, "", nil))
+	}
+	f := s.fault(s.mintFault)
+	if f.Diagnosis().Transient {
+		f.RetryAfter = max(s.retryMint.Sub(now), 0)
+	}
+	return f
+}
+
+func (s *Source) fault(f *fault.Fault) *fault.Fault {
+	return f.On(s.o.Ref.String(), s.o.Provider.Name)
+}
+
+// nextFlight is when there is something to be done next.
+func (s *Source) nextFlight(now time.Time) time.Time {
+	switch {
+	case s.told != s.heard:
+		return time.Time{}
+	case !s.usable(now):
+		return s.retryRead
+	}
+	due := s.read.Add(s.o.TTL)
+	if !s.injector.Expiry.IsZero() {
+		due = earlier(due, later(s.injector.renewal(), s.retryMint))
+	}
+	return later(due, s.retryRead)
+}
+
+// publish lets callers have what is held without the lock until due, or as long
+// as it may be served at all.
+func (s *Source) publish(now, due time.Time) {
+	if s.told != s.heard || !s.usable(now) {
+		s.view.Store(&view{})
+		return
+	}
+	due = earlier(due, s.read.Add(s.o.MaxStale))
+	if !s.injector.Expiry.IsZero() {
+		due = earlier(due, s.injector.Expiry)
+	}
+	s.view.Store(&view{s.injector, due})
+}
+
+// tell makes every later caller wait for a flight that knows of it.
+func (s *Source) tell() {
+	s.told++
+	s.view.Store(&view{})
+}
+
+// settle takes over what a flight brought.
+func (s *Source) settle(j job, o outcome, now time.Time) {
+	old := s.injector
+	switch {
+	case o.gone:
+		s.record, s.injector = nil, nil
+		s.storeFault, s.mintFault = o.storeFault, nil
+		s.retryRead = now.Add(readPause)
+	case o.storeFault != nil:
+		s.storeFault, s.retryRead = o.storeFault, now.Add(readPause)
+	default:
+		s.record, s.read = o.record, j.start
+		s.storeFault, s.retryRead = nil, time.Time{}
+	}
+	if o.changed {
+		s.injector = nil // whatever it was made of is no longer the record
+	}
+	s.settleMint(j, o, now)
+	s.settleReject(j, s.injector != old, now)
+}
+
+func (s *Source) settleMint(j job, o outcome, now time.Time) {
+	switch {
+	case o.injector != nil:
+		s.injector, s.mintFault, s.mints, s.retryMint = o.injector, nil, 0, time.Time{}
+		if !o.injector.Expiry.IsZero() && !o.injector.stored {
+			s.lastMint = now
+		}
+		if j.force() {
+			s.forced = now
+		}
+	case o.mintFault != nil:
+		s.mints++
+		s.mintFault, s.retryMint = o.mintFault, now.Add(pause(s.mints, o.mintFault.RetryAfter))
+	}
+	if s.mintFault != nil {
+		s.retryRead = later(s.retryRead, now.Add(readPause))
+	}
+}
+
+func (s *Source) settleReject(j job, replaced bool, now time.Time) {
+	switch {
+	case replaced:
+		s.rejected, s.rereads = false, 0
+	case j.rejected:
+		s.rejected = false
+		s.rereads++
+		s.rereadAfter = now.Add(min(firstReread<<min(s.rereads-1, 10), lastReread))
+	}
+}
+
+// mayReread: refusals that brought nothing lead to fewer and fewer readings.
+func (s *Source) mayReread(now time.Time) bool {
+	if now.Sub(s.rereadAfter) > forcePause {
+		s.rereads = 0
+	}
+	return !now.Before(s.rereadAfter)
+}
+
+// pause after the nth failure in a row, a little longer at random so that
+// daemons do not keep step, and at least what the endpoint asked for.
+func pause(n int, asked time.Duration) time.Duration {
+	d := min(firstRetry<<min(n-1, 10), lastRetry)
+	return max(d+rand.N(d/4), min(asked, maxRetry))
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
