@@ -107,7 +107,7 @@ func (s *domainSettings) dialProxy(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	d := s.dialer
-	d.guard = &dialGuard{allow: everyNetwork, own: d.guard.own, local: d.guard.local}
+	d.guard = &dialGuard{allow: everyAddress, own: d.guard.own, local: d.guard.local}
 	conn, err := d.connect(ctx, a)
 	if err != nil || s.proxy.Scheme == "http" {
 		return conn, err
@@ -121,8 +121,6 @@ func (s *domainSettings) dialProxy(ctx context.Context) (net.Conn, error) {
 	}
 	return secure, nil
 }
-
-var everyNetwork = []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 
 // proxyAuthority is the proxy's host:port.
 func proxyAuthority(proxy *url.URL) string {
