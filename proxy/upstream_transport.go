@@ -13,7 +13,7 @@ import (
 // Bounds of one upstream connection.
 const (
 	tlsTimeout        = 10 * time.Second
-	idleTimeout       = 90 * time.Second
+	pooledFor         = 90 * time.Second
 	continueTimeout   = time.Second
 	pingAfter         = 30 * time.Second
 	pingTimeout       = 15 * time.Second
@@ -45,7 +45,7 @@ func newTransport(s domainSettings) *http.Transport {
 		TLSClientConfig:        s.tlsConfig(),
 		TLSHandshakeTimeout:    tlsTimeout,
 		MaxIdleConnsPerHost:    maxIdlePerHost,
-		IdleConnTimeout:        idleTimeout,
+		IdleConnTimeout:        pooledFor,
 		ResponseHeaderTimeout:  s.timeout,
 		ExpectContinueTimeout:  continueTimeout,
 		MaxResponseHeaderBytes: maxResponseHeader,
