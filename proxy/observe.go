@@ -1,0 +1,120 @@
+package proxy
+
+import (
+	"fmt"
+	"log"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/fault"
+)
+
+// observed serves one request and sees what the runner sees: it times it,
+// counts it, writes its one log line, and makes a panic one failed request.
+func (s *Server) observed(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *exchange) error) {
+	x := &exchange{id: s.ids.next(), start: time.Now(), st: s.st.Load(), method: r.Method, host: r.Host, path: r.URL.EscapedPath()}
+	rec := &recorder{ResponseWriter: w}
+	rec.flusher, _ = w.(http.Flusher)
+	if r.Method != http.MethodConnect {
+		h := w.Header()
+		h["Date"], h["Content-Type"] = nil, nil // net/http adds none of its own to an upstream's answer
+	}
+	s.metrics.inflight.Inc()
+	defer s.finish(rec, r, x)
+	if err := serve(rec, x); err != nil {
+		s.refuse(rec, r, x, err)
+	}
+}
+
+func (s *Server) finish(rec *recorder, r *http.Request, x *exchange) {
+	s.metrics.inflight.Dec()
+	p := recover()
+	if p != nil && p != http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
+		s.caught(rec, r, x, p)
+		p = nil
+	}
+	s.report(rec, r, x)
+	if p != nil {
+		panic(p) // net/http closes the connection, so that a cut answer looks cut
+	}
+}
+
+func (s *Server) caught(rec *recorder, r *http.Request, x *exchange, p any) {
+	s.metrics.panics.Inc()
+	s.o.Log.Error("panic while serving a request", "request_id", x.id, "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	if rec.status == 0 {
+		s.refuse(rec, r, x, fault.New(fault.Internal, "", nil))
+		return
+	}
+	x.fault = fault.New(fault.Internal, "", nil)
+}
+
+// report writes the line and the counts of a request that has ended.
+func (s *Server) report(rec *recorder, r *http.Request, x *exchange) {
+	took := time.Since(x.start)
+	status, outcome := rec.status, x.outcome(rec.status)
+	if x.left || (status == 0 && r.Context().Err() != nil) {
+		outcome = "canceled"
+	}
+	if r.Method == http.MethodConnect && status == 0 {
+		status = http.StatusOK
+	}
+	s.metrics.done(x, outcome, took)
+	level := slog.LevelInfo
+	attrs := [14]slog.Attr{
+		slog.String("request_id", x.id), slog.String("caller", x.callerName()), slog.String("provider", x.providerName()),
+		slog.String("credential", x.credentialName()), slog.String("method", x.method), slog.String("host", x.host),
+		slog.String("path", x.path), slog.Int("status", status), slog.String("outcome", outcome), slog.Int("tries", x.tries),
+		slog.Duration("took", took), slog.Int64("bytes", rec.bytes+x.sent),
+	}
+	n := 12
+	if x.told != "" {
+		attrs[n] = slog.String("told", string(x.told))
+		n++
+	}
+	if x.fault != nil {
+		level = slog.LevelWarn
+		attrs[n] = slog.String("error", x.fault.Error())
+		n++
+	}
+	s.o.Log.LogAttrs(r.Context(), level, "request", attrs[:n]...)
+}
+
+// recorder sees the answer that goes to the runner, and flushes each part of a
+// body that is longer than what has come of it, so that slow streams flow.
+type recorder struct {
+	http.ResponseWriter
+	flusher http.Flusher
+	status  int
+	length  int64 // announced; 0: unknown or none
+	bytes   int64
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		w.status = status
+		w.length, _ = strconv.ParseInt(w.Header().Get("Content-Length"), 10, 64)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	if err == nil && w.bytes < w.length && w.flusher != nil {
+		w.flusher.Flush()
+	}
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// outerLog takes what ReverseProxy complains about: answers that were cut.
+func (s *Server) outerLog() *log.Logger { return slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug) }

@@ -1,0 +1,249 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+	"sync"
+
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/provider"
+)
+
+// serveOuter takes what comes to the proxy's own listeners.
+func (s *Server) serveOuter(w http.ResponseWriter, r *http.Request) {
+	s.observed(w, r, func(w http.ResponseWriter, x *exchange) error {
+		if err := s.bounds(r); err != nil {
+			return err
+		}
+		if strings.HasPrefix(r.URL.Path, gatewayPrefix) && !r.URL.IsAbs() && r.Method != http.MethodConnect {
+			return s.gateway(w, r, x)
+		}
+		var err error
+		if x.caller, err = x.st.authenticate(r); err != nil {
+			return err
+		}
+		switch {
+		case r.Method == http.MethodConnect:
+			return s.connect(w, r, x)
+		case r.URL.IsAbs():
+			return s.absolute(w, r, x)
+		}
+		return fault.New(fault.InvalidRequest, "this is a forward proxy: send an absolute URL, CONNECT, or "+gatewayPrefix+"PROVIDER/path", nil)
+	})
+}
+
+// serveInner takes what comes through an intercepted tunnel.
+func (s *Server) serveInner(w http.ResponseWriter, r *http.Request) {
+	s.observed(w, r, func(w http.ResponseWriter, x *exchange) error {
+		p := passageOf(r.Context())
+		x.caller, x.authority, x.host, x.secure = p.caller, p.authority, p.authority.String(), r.TLS != nil
+		if err := s.bounds(r); err != nil {
+			return err
+		}
+		if r.Method == http.MethodConnect {
+			return fault.New(fault.MethodNotAllowed, "CONNECT inside a tunnel", nil)
+		}
+		if err := p.agrees(r); err != nil {
+			w.Header().Set("Connection", "close")
+			return err
+		}
+		return s.forward(w, r, x)
+	})
+}
+
+// agrees holds the request to its tunnel: CONNECT, SNI and Host name the same
+// authority. An absent SNI agrees, and so does the empty Host of HTTP/1.0.
+func (p *passage) agrees(r *http.Request) error {
+	port := 80
+	if r.TLS != nil {
+		port = 443
+		if name := r.TLS.ServerName; name != "" {
+			sni, err := provider.ParseAuthority(name, port)
+			if err != nil || sni.Host != p.authority.Host {
+				return fault.New(fault.Misdirected, "the TLS server name is not the host of CONNECT", err)
+			}
+		}
+	}
+	if h := r.Header["Host"]; len(h) > 0 && (len(h) > 1 || h[0] != r.Host) {
+		return fault.New(fault.InvalidRequest, "two Host fields that differ", nil)
+	}
+	if r.URL.IsAbs() && ((r.URL.Scheme == "https") != (r.TLS != nil) || r.URL.User != nil) {
+		return fault.New(fault.Misdirected, "an absolute URL of another scheme, or with a user", nil)
+	}
+	if r.Host == "" {
+		return nil
+	}
+	host, err := provider.ParseAuthority(r.Host, port)
+	if err != nil {
+		return fault.New(fault.InvalidRequest, "Host is not a host with an optional port", err)
+	}
+	if host != p.authority {
+		return fault.New(fault.Misdirected, "Host is not the authority of CONNECT", nil)
+	}
+	return nil
+}
+
+// absolute serves a request whose target is a whole URL (RFC 9112 section
+// 3.2.2): the URL alone says where it goes.
+func (s *Server) absolute(w http.ResponseWriter, r *http.Request, x *exchange) error {
+	if r.URL.User != nil {
+		return fault.New(fault.InvalidRequest, "the URL holds a user name or password", nil)
+	}
+	if r.URL.Scheme != "http" && r.URL.Scheme != "https" {
+		return fault.New(fault.InvalidRequest, "the URL's scheme must be http or https", nil)
+	}
+	a, err := provider.ParseAuthority(r.URL.Host, portOf(r.URL.Scheme))
+	if err != nil {
+		return fault.New(fault.InvalidRequest, "the URL's host is not a host with an optional port", err)
+	}
+	x.authority, x.host, x.secure = a, a.String(), r.URL.Scheme == "https"
+	return s.forward(w, r, x)
+}
+
+// bounds holds a request to the limits that net/http does not know.
+func (s *Server) bounds(r *http.Request) error {
+	switch {
+	case s.overloaded():
+		return fault.New(fault.Overloaded, "too many connections", nil)
+	case len(r.RequestURI) > maxURI:
+		return fault.New(fault.URITooLong, "", nil)
+	case strings.Contains(r.RequestURI, "#"):
+		return fault.New(fault.InvalidRequest, "the request target holds a fragment", nil)
+	case r.RequestURI == "*":
+		return fault.New(fault.InvalidRequest, "the request target * is not served by a proxy", nil)
+	}
+	fields, size := 0, 0
+	for k, vs := range r.Header {
+		fields += len(vs)
+		for _, v := range vs {
+			size += len(k) + len(v) + 4
+		}
+	}
+	if fields > maxHeaderFields || size > maxHeaderBytes {
+		return fault.New(fault.HeaderTooLarge, "", nil)
+	}
+	return nil
+}
+
+// forward finds the target and hands the request to the ReverseProxy.
+func (s *Server) forward(w http.ResponseWriter, r *http.Request, x *exchange) error {
+	t, err := x.st.target(r.Context(), ask{
+		caller: x.caller, authority: x.authority, secure: x.secure, method: r.Method,
+		path: r.URL.EscapedPath(), name: r.Header.Get("Sallyport-Credential"),
+	})
+	x.target = t
+	if err != nil {
+		return err
+	}
+	s.hand(w, r, x)
+	return nil
+}
+
+func (s *Server) hand(w http.ResponseWriter, r *http.Request, x *exchange) {
+	if x.entry != nil {
+		x.entry.used.touch(x.caller.Name, x.start)
+	}
+	defer x.release()
+	s.reverse.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey, x)))
+}
+
+func (x *exchange) release() { x.body.release() }
+
+// newReverse makes the one ReverseProxy of all requests. What it does of itself
+// - hop-by-hop fields, upgrades, 1xx, trailers, aborting a cut answer - is not
+// done again anywhere.
+func (s *Server) newReverse() *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
+		Rewrite:    rewrite,
+		Transport:  roundTripper(s.dispatch),
+		BufferPool: &buffers{sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}},
+		ErrorLog:   s.outerLog(),
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			s.refuse(w, r, exchangeOf(r.Context()), err)
+		},
+	}
+}
+
+// kept are fields that ReverseProxy removes but that are the runner's to send.
+var kept = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"}
+
+// rewrite prepares the copy that goes out: nothing of ours goes with it, and the
+// query stays as the runner wrote it.
+func rewrite(pr *httputil.ProxyRequest) {
+	in, out := pr.In.Header, pr.Out.Header
+	for _, name := range kept {
+		if v, ok := in[name]; ok {
+			out[name] = v
+		}
+	}
+	for name := range out {
+		if ours(name) {
+			delete(out, name)
+		}
+	}
+	if strings.EqualFold(out.Get("Upgrade"), "h2c") {
+		delete(out, "Upgrade")
+		delete(out, "Connection")
+	}
+	pr.Out.URL.RawQuery = pr.In.URL.RawQuery
+	if pr.In.Trailer != nil {
+		pr.Out.Trailer = trailers(pr.In.Trailer)
+	}
+}
+
+// ours reports whether a request field is meant for us, in any spelling, or one
+// that no request should hand on.
+func ours(name string) bool {
+	n := strings.ReplaceAll(strings.ToLower(name), "_", "-")
+	return strings.HasPrefix(n, "sallyport-") || strings.HasPrefix(n, "proxy-") || n == "proxy" || n == "http2-settings"
+}
+
+// unfitTrailers frame, route or authenticate a message and may not follow it
+// (RFC 9110 section 6.5.1).
+var unfitTrailers = map[string]bool{
+	"Authorization": true, "Cookie": true, "Host": true, "Content-Length": true, "Transfer-Encoding": true, "Trailer": true,
+	"Connection": true, "Keep-Alive": true, "Te": true, "Upgrade": true, "Content-Type": true, "Content-Encoding": true, "Content-Range": true,
+	"Expect": true, "Max-Forwards": true, "Range": true, "Cache-Control": true, "Forwarded": true, "X-Forwarded-For": true,
+}
+
+func trailers(in http.Header) http.Header {
+	out := make(http.Header, len(in))
+	for name := range in {
+		if c := http.CanonicalHeaderKey(strings.ReplaceAll(name, "_", "-")); !unfitTrailers[c] && !ours(c) {
+			out[name] = nil
+		}
+	}
+	return out
+}
+
+// buffers lends ReverseProxy its copy buffers.
+type buffers struct{ pool sync.Pool }
+
+func (b *buffers) Get() []byte { return *b.pool.Get().(*[]byte) }
+
+func (b *buffers) Put(buf []byte) { b.pool.Put(&buf) }
+
+// refuse answers with a fault. A runner that has left gets nothing.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, x *exchange, err error) {
+	f := fault.From(err)
+	if f.Credential == "" && f.Provider == "" {
+		f = f.On(x.credentialName(), x.providerName())
+	}
+	x.fault = f
+	if r.Context().Err() != nil && errors.Is(r.Context().Err(), context.Canceled) {
+		x.left = true
+		return
+	}
+	h := w.Header()
+	delete(h, "Date")
+	if f.Code == fault.ProxyAuthRequired {
+		h.Set("Proxy-Authenticate", challenge)
+	}
+	if f.Code == fault.Unauthorized {
+		h.Set("WWW-Authenticate", challenge)
+	}
+	f.Write(w, x.id)
+}

@@ -1,0 +1,179 @@
+// Package proxy is the way of a request from the runner's connection to the
+// upstream's answer: the gate takes CONNECT, the road serves what comes through
+// it, and stages around the upstream choose, pace, authenticate and try again.
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/elazarl/goproxy"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/auth"
+	"github.com/sallyport/sallyport/internal/credential"
+)
+
+// Limits of what a runner may send and how long it may take.
+const (
+	maxHeaderBytes  = 64 << 10
+	maxHeaderFields = 100
+	maxURI          = 32 << 10
+	headerTimeout   = 10 * time.Second // first byte, TLS handshake, header: each
+	idleTimeout     = 5 * time.Minute
+	maxStreams      = 250 // of one h2 connection at once
+)
+
+// Options of a Server that no reload changes.
+type Options struct {
+	Store          credential.Store
+	CA             *CA
+	Life           context.Context // of background work that requests start: the daemon's
+	Log            *slog.Logger
+	Registerer     prometheus.Registerer
+	AuthMetrics    *auth.Metrics
+	MaxConnections int // runner connections at once; 0: no limit
+}
+
+// Server is the proxy listener's inside. Make it with New, give it a Config with
+// Swap, then Run it and Serve listeners.
+type Server struct {
+	o       Options
+	st      atomic.Pointer[state]
+	swap    sync.Mutex
+	sources *sources
+	limits  *limiters
+	metrics *metrics
+	ids     ids
+	used    usage
+
+	gate    *goproxy.ProxyHttpServer
+	reverse *httputil.ReverseProxy
+	outer   *http.Server
+	inner   *http.Server
+	doors   *doors   // connections that the gate has let through to the road
+	tunnels *tunnels // connections that are passed through untouched
+	open    atomic.Int64
+}
+
+// New makes a Server. It does no I/O and starts nothing.
+func New(o Options) *Server {
+	s := &Server{
+		o: o, limits: newLimiters(), metrics: newMetrics(o.Registerer),
+		sources: &sources{life: o.Life, store: o.Store, log: o.Log, metrics: o.AuthMetrics, held: map[sourceKey]*auth.Source{}},
+		doors:   newDoors(), tunnels: newTunnels(),
+	}
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails
+	s.ids.prefix = hex.EncodeToString(b[:])
+	s.gate = newGate()
+	s.reverse = s.newReverse()
+	s.outer = s.newHTTP(s.outerConn, http.HandlerFunc(s.serveOuter))
+	s.inner = s.newHTTP(innerConn, http.HandlerFunc(s.serveInner))
+	s.inner.TLSConfig = s.tunnelTLS()
+	s.inner.ConnState = nil
+	return s
+}
+
+func (s *Server) newHTTP(conn func(context.Context, net.Conn) context.Context, h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ConnContext: conn, ConnState: s.countConns, ErrorLog: s.outerLog(),
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: 2 * maxHeaderBytes,
+		DisableGeneralOptionsHandler: true,
+		HTTP2:                        &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
+	}
+}
+
+// Run serves the tunnels that the gate opens, until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = s.inner.Close() })
+	defer stop()
+	if err := s.inner.Serve(s.doors); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Serve accepts runners on ln until Drain or Close. caller is the one that the
+// listener is bound to; empty: each request tells.
+func (s *Server) Serve(ln net.Listener, caller string) error {
+	if caller != "" {
+		ln = boundListener{ln, caller}
+	}
+	if err := s.outer.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Drain stops accepting, closes what is idle, and waits for the requests in
+// flight until ctx ends; then it cuts what is left.
+func (s *Server) Drain(ctx context.Context) error {
+	s.tunnels.closeIdle()
+	err := s.outer.Shutdown(ctx)
+	if e := s.inner.Shutdown(ctx); err == nil {
+		err = e
+	}
+	if e := s.tunnels.wait(ctx); err == nil {
+		err = e
+	}
+	s.Close()
+	return err
+}
+
+// Close cuts every connection at once.
+func (s *Server) Close() {
+	_ = s.outer.Close()
+	_ = s.inner.Close()
+	s.tunnels.closeAll()
+}
+
+// boundListener marks its connections with a caller.
+type boundListener struct {
+	net.Listener
+	caller string
+}
+
+type boundConn struct {
+	net.Conn
+	caller string
+}
+
+func (l boundListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return boundConn{c, l.caller}, nil
+}
+
+func (s *Server) outerConn(ctx context.Context, c net.Conn) context.Context {
+	if b, ok := c.(boundConn); ok {
+		return context.WithValue(ctx, boundKey, b.caller)
+	}
+	return ctx
+}
+
+// countConns keeps the number of runner connections that net/http holds.
+// Connections that it hands over are counted where they go.
+func (s *Server) countConns(_ net.Conn, st http.ConnState) {
+	switch st {
+	case http.StateNew:
+		s.open.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		s.open.Add(-1)
+	}
+}
+
+func (s *Server) overloaded() bool {
+	return s.o.MaxConnections > 0 && s.open.Load()+s.doors.open.Load()+s.tunnels.open.Load() > int64(s.o.MaxConnections)
+}

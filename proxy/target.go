@@ -1,0 +1,293 @@
+package proxy
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/provider"
+)
+
+// route is what becomes of a CONNECT that is not refused.
+type route struct {
+	intercept bool
+	only      *provider.Provider // of an intercepted host that one provider owns alone
+}
+
+// route decides on a host: one with any owned path is intercepted, any other is
+// passed through or refused, a CONNECT by its port too.
+func (st *state) route(ctx context.Context, c *Caller, a provider.Authority, connect bool) (route, error) {
+	owners, _, err := st.owners(ctx, c, a)
+	if err != nil {
+		return route{}, err
+	}
+	switch len(owners) {
+	case 0:
+		return route{}, st.unmatched(c, a, connect)
+	case 1:
+		return route{intercept: true, only: owners[0]}, nil
+	}
+	return route{intercept: true}, nil
+}
+
+// owners gives the providers that own any path of an authority for a caller, and
+// the view they come from. While nothing is known of the store, a built-in
+// provider's host counts as owned, and one that nobody owns is refused.
+func (st *state) owners(ctx context.Context, c *Caller, a provider.Authority) ([]*provider.Provider, *view, error) {
+	static := st.Providers.Owners(a)
+	v, err := st.dir.view(ctx, scope{c.Workspace, c.Environment})
+	if err != nil {
+		if len(static) == 0 {
+			return nil, nil, err
+		}
+		return static, nil, nil
+	}
+	active := static
+	if i := slices.IndexFunc(static, func(p *provider.Provider) bool { return !v.active(p) }); i >= 0 {
+		active = slices.DeleteFunc(slices.Clone(static), func(p *provider.Provider) bool { return !v.active(p) })
+	}
+	if p := v.owner(a); p != nil && !slices.Contains(active, p) {
+		return append(slices.Clone(active), p), v, nil
+	}
+	return active, v, nil
+}
+
+// owner gives the provider whose credential owns an authority by its own url. A
+// plain http request is for the https one.
+func (v *view) owner(a provider.Authority) *provider.Provider {
+	if p := v.owned[a]; p != nil || a.Port != 80 {
+		return p
+	}
+	return v.owned[provider.Authority{Host: a.Host, Port: 443}]
+}
+
+// unmatched judges a host that no provider owns.
+func (st *state) unmatched(c *Caller, a provider.Authority, connect bool) error {
+	switch {
+	case !c.mayReach(a):
+		return fault.New(fault.NoRoute, "the caller's policy does not list this host", nil)
+	case st.Deny:
+		return fault.New(fault.NoRoute, "no provider owns this host, and unmatched hosts are denied", nil)
+	case connect && len(st.TunnelPorts) > 0 && !slices.Contains(st.TunnelPorts, a.Port):
+		return fault.New(fault.NoRoute, "no provider owns this host, and its port is not among tunnel_ports", nil)
+	}
+	return nil
+}
+
+// ask is what a request says about where it wants to go.
+type ask struct {
+	caller    *Caller
+	authority provider.Authority
+	gateway   *provider.Provider // named by a gateway path; nil: the authority tells
+	secure    bool
+	method    string
+	path      string // escaped
+	name      string // of Sallyport-Credential; empty: not said
+}
+
+// target finds the provider that owns the request and the credential to use.
+func (st *state) target(ctx context.Context, q ask) (target, error) {
+	t := target{authority: q.authority, secure: q.secure, provider: q.gateway}
+	var v *view
+	var err error
+	if q.gateway != nil {
+		v, err = st.dir.view(ctx, scope{q.caller.Workspace, q.caller.Environment})
+	} else {
+		v, err = st.own(ctx, q, &t)
+	}
+	if err != nil || t.provider == nil {
+		return t, err
+	}
+	if q.method == "TRACE" || q.method == "TRACK" {
+		return t, fault.New(fault.MethodNotAllowed, "TRACE would send the credential back", nil)
+	}
+	return t, st.credential(ctx, q, v, &t)
+}
+
+// own finds the provider of the request's authority and path.
+func (st *state) own(ctx context.Context, q ask, t *target) (*view, error) {
+	owners, v, err := st.owners(ctx, q.caller, q.authority)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(owners, func(p *provider.Provider) bool { return len(p.Paths) > 0 }) {
+		if err := plainPath(q.path); err != nil {
+			return nil, err
+		}
+	}
+	if t.provider = provider.PathOwner(owners, q.path); t.provider == nil {
+		return v, st.unmatched(q.caller, q.authority, false)
+	}
+	if v == nil { // owned as far as is known, but the store has not told its credentials yet
+		_, err = st.dir.view(ctx, scope{q.caller.Workspace, q.caller.Environment})
+		return nil, err
+	}
+	return v, nil
+}
+
+// credential chooses among the caller's credentials of the target's provider.
+func (st *state) credential(ctx context.Context, q ask, v *view, t *target) error {
+	if q.caller.pathRules() {
+		if err := plainPath(q.path); err != nil {
+			return err
+		}
+	}
+	e, err := v.choose(q, t)
+	if err != nil {
+		v = st.dir.relook(ctx, scope{q.caller.Workspace, q.caller.Environment}, v)
+		e, err = v.choose(q, t)
+	}
+	if err != nil {
+		return err
+	}
+	ref := credential.Ref{Provider: t.provider.Name}
+	if e != nil {
+		ref, t.entry = e.ref, e
+	}
+	if !q.caller.mayCall(ref, q.method, unescaped(q.path)) {
+		return fault.New(fault.NotAllowed, "the caller's policy does not allow "+q.method+" on this path", nil)
+	}
+	return t.aim(q)
+}
+
+// choose picks the credential: by name, the only one, or the one named default.
+// A nil entry without an error is the anonymous request of a provider that
+// allows it.
+func (v *view) choose(q ask, t *target) (*entry, error) {
+	fit := v.candidates(q, t)
+	switch {
+	case q.name != "":
+		for _, e := range fit {
+			if e.ref.Name == q.name {
+				return e, nil
+			}
+		}
+		return nil, fault.New(fault.CredentialNotFound, "no credential of that name is among those the caller may use", nil)
+	case len(fit) == 1:
+		return fit[0], nil
+	case len(fit) == 0 && t.provider.Anonymous:
+		return nil, nil
+	case len(fit) == 0:
+		return nil, fault.New(fault.NoCredential, "the caller has no credential of provider "+t.provider.Name, nil)
+	}
+	names := make([]string, 0, len(fit))
+	for _, e := range fit {
+		if e.ref.Name == credential.DefaultName {
+			return e, nil
+		}
+		names = append(names, e.ref.Name)
+	}
+	return nil, fault.New(fault.AmbiguousCredential, "choose one with Sallyport-Credential: "+strings.Join(names, ", "), nil)
+}
+
+// candidates are the credentials of the provider that the caller may use and
+// that may go where the request goes: one with a url of its own only there, or
+// to the base URL's host, which the url then stands for.
+func (v *view) candidates(q ask, t *target) []*entry {
+	all := v.entries[t.provider.Name]
+	ownedHere := t.provider == v.owner(q.authority) && q.gateway == nil
+	base := q.gateway != nil || isBase(t.provider, q.authority)
+	fits := func(e *entry) bool {
+		switch {
+		case e.ignored || !q.caller.mayUse(e.ref):
+			return false
+		case e.url == nil && len(e.hosts) == 0:
+			return !ownedHere || base
+		case e.owns(q.authority):
+			return true
+		}
+		return base
+	}
+	if !slices.ContainsFunc(all, func(e *entry) bool { return !fits(e) }) {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(e *entry) bool { return !fits(e) })
+}
+
+// owns reports whether the entry's own url or filled hosts give the authority.
+func (e *entry) owns(a provider.Authority) bool {
+	return slices.Contains(e.hosts, a) || (a.Port == 80 && slices.Contains(e.hosts, provider.Authority{Host: a.Host, Port: 443}))
+}
+
+// isBase reports whether an authority is that of the provider's fixed base URL.
+func isBase(p *provider.Provider, a provider.Authority) bool {
+	u, err := url.Parse(p.BaseURL)
+	if err != nil || p.BaseURL == "" || p.Templated() {
+		return false
+	}
+	b, err := provider.ParseAuthority(u.Host, portOf(u.Scheme))
+	return err == nil && b.Host == a.Host && (b.Port == a.Port || (b.Port == 443 && a.Port == 80))
+}
+
+// aim says where the request goes if that is not where the runner sent it: to
+// the base URL on the gateway, and to the credential's own url from the base.
+func (t *target) aim(q ask) error {
+	base, err := url.Parse(t.provider.BaseURL)
+	if err != nil || (q.gateway != nil && t.provider.BaseURL == "") {
+		return fault.New(fault.NotFound, "the provider has no base URL to send gateway requests to", err)
+	}
+	to := base
+	if t.entry != nil && t.entry.base != nil {
+		base, to = t.entry.base, t.entry.base
+	}
+	if t.entry != nil && t.entry.url != nil {
+		to = t.entry.url
+	}
+	switch {
+	case q.gateway != nil:
+		t.rebase, t.rest = to, q.path
+	case t.entry != nil && t.entry.url != nil && !t.entry.owns(q.authority):
+		t.rebase, t.rest = to, behind(base.EscapedPath(), q.path)
+	}
+	if t.rebase != nil && strings.ContainsAny(t.rebase.Host, "{}") {
+		return fault.New(fault.FieldMissing, "the base URL needs fields that the credential does not have", nil)
+	}
+	return nil
+}
+
+// behind gives the rest of path behind the base's own path.
+func behind(base, path string) string {
+	base = strings.TrimSuffix(base, "/")
+	if rest, ok := strings.CutPrefix(path, base); ok && (rest == "" || rest[0] == '/') {
+		return rest
+	}
+	return path
+}
+
+func unescaped(p string) string {
+	if u, err := url.PathUnescape(p); err == nil {
+		return u
+	}
+	return p
+}
+
+func portOf(scheme string) int {
+	if scheme == "http" {
+		return 80
+	}
+	return 443
+}
+
+// ParseUpstream reads a credential's url: absolute, http or https, with a host
+// and nothing before or behind its path.
+func ParseUpstream(raw string) (*url.URL, provider.Authority, error) {
+	bad := func(why string) error {
+		return fault.New(fault.InvalidRequest, "field url "+why+"; use https://host[:port][/path]", nil)
+	}
+	u, err := url.Parse(raw)
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") {
+		return nil, provider.Authority{}, bad("is not an absolute http or https URL")
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Opaque != "" {
+		return nil, provider.Authority{}, bad("has a user, query or fragment")
+	}
+	a, err := provider.ParseAuthority(u.Host, portOf(u.Scheme))
+	if err != nil {
+		return nil, provider.Authority{}, bad("has no valid host")
+	}
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
+	return u, a, nil
+}
