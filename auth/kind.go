@@ -112,11 +112,11 @@ var kinds = []Kind{
 		Optional: []string{"access_token", "token_type", "expires_in", "expires_at", "created_at", "scope"},
 		Places:   accessToken, Grant: "authorization_code", Later: true,
 	},
-	{
+	clientCredentials(Kind{
 		Name: "oauth2_client_credentials", Doc: "the OAuth client's own account (RFC 6749 section 4.4)",
 		Required: []string{"client_id", "client_secret"}, Optional: []string{"token_url", "scope", "audience"},
-		Places: accessToken, Grant: "client_credentials", Later: true,
-	},
+		Places: accessToken, Grant: "client_credentials",
+	}),
 	{
 		Name: "oauth2_password", Doc: "a user name and a password that are changed for a token (RFC 6749 section 4.3)",
 		Required: []string{"username", "password"},

@@ -56,18 +56,10 @@ func (k Kind) has(f string) bool {
 }
 
 func fieldsOf(p provider.Place) []string {
-	return slices.Concat(templateFields(p.Value), templateFields(p.Username), templateFields(p.Password))
+	return slices.Concat(provider.TemplateFields(p.Value), provider.TemplateFields(p.Username), provider.TemplateFields(p.Password))
 }
 
 var templateField = regexp.MustCompile(`\{([a-z0-9_]+)\}`)
-
-func templateFields(t string) []string {
-	var names []string
-	for _, m := range templateField.FindAllStringSubmatch(t, -1) {
-		names = append(names, m[1])
-	}
-	return names
-}
 
 // fill gives the template with the record's values in it. What a value holds is
 // never read as a template. It fails, naming the field, if one is missing or if

@@ -22,7 +22,7 @@ func (i *Injector) addQuery(p provider.Place, get getField) error {
 		return nil
 	})
 	i.redact.query(name, v)
-	for _, f := range templateFields(p.Value) {
+	for _, f := range provider.TemplateFields(p.Value) {
 		if !credential.Public(f) {
 			i.redact.value(get(f).Reveal())
 		}
