@@ -1,14 +1,20 @@
 package checker
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sallyport/sallyport/auth"
+	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/provider"
 )
+
+// timeLimit bounds one check, minting the token included.
+const timeLimit = 10 * time.Second
 
 // Options of a Checker. Client is required.
 type Options struct {
@@ -38,4 +44,57 @@ func New(o Options) *Checker {
 		c.now = time.Now
 	}
 	return c
+}
+
+// Check tries cred at p with the provider's verify request, or, where it has
+// none, by minting the token of a type that needs one. It takes 10 s at most,
+// writes nothing and spends no refresh token. cred need not be stored.
+func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credential.Credential) *Report {
+	ctx, cancel := context.WithTimeout(ctx, timeLimit)
+	defer cancel()
+	start := c.now()
+	t := newTrial(c.client(p), p, cred, c.now)
+	r := report(t.run(ctx))
+	r.Credential, r.Provider, r.Type = cred.Ref.String(), p.Name, auth.TypeOf(p, cred)
+	r.Steps, r.CheckedAt = t.rec.taken(), start.UTC()
+	took := c.now().Sub(start)
+	r.TookMS = took.Milliseconds()
+	c.durations.WithLabelValues(p.Name).Observe(took.Seconds())
+	c.log.LogAttrs(ctx, slog.LevelInfo, "checked a credential", slog.String("credential", r.Credential),
+		slog.String("status", string(r.Status)), slog.String("code", r.code()), slog.Duration("took", took))
+	return r
+}
+
+// Validate refuses a record that its provider or type does not take: an
+// invalid_request or field_missing that names the field, never its value.
+func (c *Checker) Validate(p *provider.Provider, cred *credential.Credential) error {
+	return auth.Validate(p, cred)
+}
+
+// Fields gives the fields that a type knows, required and optional; ok is false
+// for a type that does not exist.
+func (c *Checker) Fields(typ string) (fields []string, ok bool) {
+	k, ok := auth.Lookup(typ)
+	return k.Fields(), ok
+}
+
+// report gives the report of a verdict.
+func report(v verdict) *Report {
+	r := &Report{
+		Status:  v.status,
+		Account: v.account,
+		Checks:  []Line{{Name: Authorization, Status: v.status, Detail: v.detail, Missing: []string{}}},
+		Fault:   NewFault(v.fault),
+	}
+	if v.status == Unverifiable {
+		r.Status = Warning
+	}
+	if v.unknown {
+		r.Status = Unknown
+	}
+	if !v.expires.IsZero() {
+		at := v.expires.UTC()
+		r.ExpiresAt = &at
+	}
+	return r
 }

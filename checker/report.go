@@ -40,6 +40,14 @@ type Report struct {
 	TookMS     int64      `json:"took_ms"`
 }
 
+// code of the fault; empty where there is none.
+func (r *Report) code() string {
+	if r.Fault == nil {
+		return ""
+	}
+	return string(r.Fault.Code)
+}
+
 // Account is whom the provider knows the credential as.
 type Account struct {
 	Login string `json:"login"`

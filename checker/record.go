@@ -1,0 +1,223 @@
+package checker
+
+import (
+	"bytes"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// What is read of an answer, and what is shown of it.
+const (
+	peekLimit    = 64 << 10
+	excerptLimit = 2 << 10
+	maxSteps     = 8
+)
+
+// Names of the steps.
+const (
+	stepToken  = "token"
+	stepVerify = "verify"
+)
+
+// recorder is an http.RoundTripper that writes down, redacted, what goes through it.
+type recorder struct {
+	next http.RoundTripper
+
+	mu      sync.Mutex
+	name    string         // of the steps from now on
+	secrets []secret.Value // never shown
+	owned   func(header string) bool
+	steps   []Step
+}
+
+// begin names the steps from now on. owned tells the header fields whose values
+// are not shown; nil: Authorization.
+func (r *recorder) begin(name string, owned func(header string) bool, secrets ...secret.Value) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.name, r.owned = name, owned
+	r.secrets = append(r.secrets, secrets...)
+}
+
+// RoundTrip implements http.RoundTripper. The first bytes of the answer's body
+// are read before it returns; the reader gets them all the same.
+func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
+	start := time.Now()
+	resp, err := r.next.RoundTrip(req)
+	var p *peeked
+	if err == nil {
+		p = peek(resp.Body)
+		resp.Body = p
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.steps) < maxSteps {
+		s := r.request(req)
+		s.TookMS = time.Since(start).Milliseconds()
+		r.response(&s, resp, p, err)
+		r.steps = append(r.steps, s)
+	}
+	return resp, err
+}
+
+func (r *recorder) request(req *http.Request) Step {
+	return Step{
+		Name: r.name, Method: req.Method, URL: r.url(req.URL),
+		RequestHeaders: r.headers(req.Header, r.hides), RequestBody: r.form(req),
+		ResponseHeaders: map[string]string{},
+	}
+}
+
+func (r *recorder) response(s *Step, resp *http.Response, p *peeked, err error) {
+	if err != nil {
+		s.Detail = string(fault.From(err).Code)
+		return
+	}
+	s.Status = resp.StatusCode
+	s.ResponseHeaders = r.headers(resp.Header, func(h string) bool { return h == "Set-Cookie" })
+	if r.name == stepToken && resp.StatusCode < http.StatusMultipleChoices {
+		s.Detail = "the answer may hold a token and is not shown"
+		return
+	}
+	if p.err != nil {
+		s.Detail = "the body broke off: " + string(fault.From(p.err).Code)
+	}
+	s.ResponseExcerpt = r.excerpt(resp.Header, p)
+}
+
+// taken gives the steps so far.
+func (r *recorder) taken() []Step {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]Step{}, r.steps...)
+}
+
+// redact replaces our secrets in s.
+func (r *recorder) redact(s string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return secret.Redact(s, r.secrets...)
+}
+
+// url gives u without its user information and our secrets.
+func (r *recorder) url(u *url.URL) string {
+	v := *u
+	v.User = nil
+	return secret.Redact(v.String(), r.secrets...)
+}
+
+// hides reports whether the values of a request header field are ours.
+func (r *recorder) hides(name string) bool {
+	return name == "Authorization" || name == "Cookie" || r.owned != nil && r.owned(name)
+}
+
+func (r *recorder) headers(h http.Header, hidden func(string) bool) map[string]string {
+	m := make(map[string]string, len(h))
+	for name, values := range h {
+		if hidden(name) {
+			m[name] = secret.Redacted
+			continue
+		}
+		m[name] = secret.Redact(strings.Join(values, ", "), r.secrets...)
+	}
+	return m
+}
+
+// told are the form members of a token request that are no secret.
+var told = []string{"grant_type", "scope", "audience", "resource"}
+
+// form gives a form body with its secret members redacted; another body is not shown.
+func (r *recorder) form(req *http.Request) string {
+	if req.GetBody == nil || req.ContentLength <= 0 || req.ContentLength > peekLimit {
+		return ""
+	}
+	if t, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type")); t != "application/x-www-form-urlencoded" {
+		return secret.Redacted
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = body.Close() }()
+	b, err := io.ReadAll(io.LimitReader(body, peekLimit))
+	if err != nil {
+		return ""
+	}
+	v, err := url.ParseQuery(string(b))
+	if err != nil {
+		return ""
+	}
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(v)) {
+		shown := secret.Redacted
+		if slices.Contains(told, k) {
+			shown = v.Get(k)
+		}
+		parts = append(parts, k+"="+shown)
+	}
+	return secret.Redact(strings.Join(parts, "&"), r.secrets...)
+}
+
+// excerpt redacts before it cuts, so that no half of a secret is left; what the
+// end of the peek may have cut in two goes first.
+func (r *recorder) excerpt(h http.Header, p *peeked) string {
+	b := p.first
+	if h.Get("Content-Encoding") != "" || bytes.IndexByte(b, 0) >= 0 {
+		return "" // no text
+	}
+	if len(b) == peekLimit {
+		b = b[:max(0, len(b)-r.longest())]
+	}
+	s := secret.Redact(strings.ToValidUTF8(string(b), "\uFFFD"), r.secrets...)
+	if len(s) <= excerptLimit {
+		return s
+	}
+	cut := excerptLimit
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return s[:cut]
+}
+
+// longest is how many bytes the longest secret takes in its longest form.
+func (r *recorder) longest() int {
+	n := 0
+	for _, v := range r.secrets {
+		n = max(n, 6*v.Len()) // \u0026
+	}
+	return n
+}
+
+// peeked is a body whose first bytes were read.
+type peeked struct {
+	io.Reader
+	io.Closer
+	first []byte
+	err   error // that ended the reading before the end of the body; nil: none
+}
+
+func peek(body io.ReadCloser) *peeked {
+	first, err := io.ReadAll(io.LimitReader(body, peekLimit))
+	p := &peeked{Closer: body, first: first, err: err}
+	p.Reader = io.MultiReader(bytes.NewReader(first), body)
+	if err != nil {
+		p.Reader = io.MultiReader(bytes.NewReader(first), failed{err})
+	}
+	return p
+}
+
+// failed is a reader at its error.
+type failed struct{ err error }
+
+func (f failed) Read([]byte) (int, error) { return 0, f.err }
