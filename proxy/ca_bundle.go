@@ -74,7 +74,7 @@ func (ca *CA) Export(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, exportDir); err != nil {
+	if err := makeExportDir(dir); err != nil {
 		return err
 	}
 	for name, data := range map[string][]byte{"ca.pem": ca.pem, "bundle.pem": bundle, "truststore.p12": trust} {
@@ -83,6 +83,18 @@ func (ca *CA) Export(dir string) error {
 		}
 	}
 	return nil
+}
+
+// makeExportDir opens a new folder to others, whatever the umask; one that is
+// there stays as the operator made it.
+func makeExportDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(dir, exportDir); err != nil {
+		return err
+	}
+	return os.Chmod(dir, exportDir)
 }
 
 // trusted are the system's roots, each once, and ours last.

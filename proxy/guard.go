@@ -24,8 +24,8 @@ func (g *dialGuard) judge(ctx context.Context, to netip.AddrPort) *fault.Fault {
 	if g.ours(to) {
 		return fault.New(fault.LoopDetected, "the host is one of Sallyport's own listeners", nil)
 	}
-	if g.vault.at(ctx, to) {
-		return fault.New(fault.PrivateAddress, "the host is the address of Vault, which no provider owns", nil)
+	if g.vault.at(ctx, to, g.here) {
+		return vaultRefused()
 	}
 	class := addressClass(to.Addr())
 	if class == "" || g.allowed(to.Addr()) {
@@ -54,10 +54,16 @@ func (g *dialGuard) ours(to netip.AddrPort) bool {
 }
 
 func (g *dialGuard) reaches(listener, to netip.Addr) bool {
-	if listener == to || to.IsUnspecified() {
-		return true
-	}
-	return listener.IsUnspecified() && (to.IsLoopback() || slices.Contains(g.local(), to))
+	return listener == to || to.IsUnspecified() || (listener.IsUnspecified() && g.here(to))
+}
+
+// here reports whether a is an address of this machine.
+func (g *dialGuard) here(a netip.Addr) bool {
+	return a.IsUnspecified() || a.IsLoopback() || slices.Contains(g.local(), a)
+}
+
+func vaultRefused() *fault.Fault {
+	return fault.New(fault.PrivateAddress, "the host is the address of Vault, which no provider owns", nil)
 }
 
 // machineAddresses are the addresses of this machine's interfaces, asked anew:

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -11,8 +10,11 @@ import (
 	"github.com/sallyport/sallyport/internal/provider"
 )
 
-// vaultRemembered is how long the addresses of Vault's name are believed.
-const vaultRemembered = 30 * time.Second
+// How long the addresses of Vault's name are believed, and that there are none.
+const (
+	vaultRemembered = 30 * time.Second
+	vaultForgiven   = 5 * time.Second
+)
 
 // vaultAddress knows where Vault is, so that no runner reaches it through us.
 type vaultAddress struct {
@@ -22,7 +24,7 @@ type vaultAddress struct {
 
 	mu    sync.Mutex
 	addrs []netip.Addr
-	asked time.Time
+	again time.Time // when to ask
 }
 
 // newVaultAddress of HOST:PORT; nil if that is none.
@@ -39,12 +41,15 @@ func (v *vaultAddress) named(a provider.Authority) bool {
 	return v != nil && a == v.authority && !v.open()
 }
 
-// at reports whether to is an address of Vault and is not to be reached.
-func (v *vaultAddress) at(ctx context.Context, to netip.AddrPort) bool {
+// at reports whether to is an address of Vault and is not to be reached. A Vault
+// on this machine's loopback is taken to be on its other addresses (here), too.
+func (v *vaultAddress) at(ctx context.Context, to netip.AddrPort, here func(netip.Addr) bool) bool {
 	if v == nil || int(to.Port()) != v.authority.Port || v.open() {
 		return false
 	}
-	return slices.Contains(v.known(ctx), to.Addr())
+	return slices.ContainsFunc(v.known(ctx), func(a netip.Addr) bool {
+		return a == to.Addr() || (a.IsLoopback() && here(to.Addr()))
+	})
 }
 
 func (v *vaultAddress) open() bool { return v.owned != nil && v.owned() }
@@ -56,35 +61,18 @@ func (v *vaultAddress) known(ctx context.Context) []netip.Addr {
 		return []netip.Addr{a.Unmap()}
 	}
 	v.mu.Lock()
-	addrs, asked := v.addrs, v.asked
+	addrs, fresh := v.addrs, time.Now().Before(v.again)
 	v.mu.Unlock()
-	if !asked.IsZero() && time.Since(asked) < vaultRemembered {
+	if fresh {
 		return addrs
 	}
 	found, err := lookup(ctx, v.resolver, v.authority.Host)
-	if err != nil {
-		return addrs
-	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.addrs, v.asked = found, time.Now()
-	return found
-}
-
-// lookup asks the resolver once, for dnsTimeout at most. Addresses are unmapped.
-func lookup(ctx context.Context, r Resolver, host string) ([]netip.Addr, error) {
-	ctx, cancel := context.WithTimeout(ctx, dnsTimeout)
-	defer cancel()
-	addrs, err := r.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return nil, err
+		v.again = time.Now().Add(vaultForgiven)
+		return v.addrs
 	}
-	if len(addrs) == 0 {
-		return nil, &net.DNSError{Err: "no address", Name: host, IsNotFound: true}
-	}
-	found := make([]netip.Addr, 0, len(addrs))
-	for _, a := range addrs {
-		found = append(found, a.Unmap())
-	}
-	return found, nil
+	v.addrs, v.again = found, time.Now().Add(vaultRemembered)
+	return found
 }

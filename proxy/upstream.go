@@ -132,15 +132,16 @@ func (u *Upstream) domain(p *provider.Provider, cert *tls.Certificate) *trustDom
 
 // domainSettings are what a trust domain is made of.
 type domainSettings struct {
-	roots   *x509.CertPool
-	cert    *tls.Certificate
-	proxy   *url.URL
-	timeout time.Duration
-	dialer  guardedDialer
+	roots      *x509.CertPool
+	cert       *tls.Certificate
+	proxy      *url.URL
+	proxyRoots *x509.CertPool // of an https proxy
+	timeout    time.Duration
+	dialer     guardedDialer
 }
 
 func (u *Upstream) settings(p *provider.Provider, cert *tls.Certificate) domainSettings {
-	s := domainSettings{roots: u.options.Roots, cert: cert, proxy: u.options.Proxy, timeout: u.options.Timeout}
+	s := domainSettings{roots: u.options.Roots, cert: cert, proxy: u.options.Proxy, proxyRoots: u.options.Roots, timeout: u.options.Timeout}
 	guard := u.guard
 	if p != nil {
 		if p.Roots != nil {

@@ -144,7 +144,8 @@ func invalidClass(e x509.CertificateInvalidError) string {
 }
 
 func authorityClass(e x509.UnknownAuthorityError) string {
-	if c := e.Cert; c != nil && string(c.RawIssuer) == string(c.RawSubject) && !c.IsCA {
+	c := e.Cert
+	if c != nil && string(c.RawIssuer) == string(c.RawSubject) && len(c.DNSNames)+len(c.IPAddresses) > 0 {
 		return "the certificate is self-signed"
 	}
 	return "the certificate's authority is not trusted here"

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"strconv"
@@ -87,6 +89,30 @@ func (d *guardedDialer) addresses(ctx context.Context, a provider.Authority) ([]
 	return lookup(ctx, d.resolver, a.Host)
 }
 
+// lookup asks the resolver once, for dnsTimeout at most. Addresses are unmapped;
+// whatever goes wrong is a *net.DNSError, unless ctx ended.
+func lookup(ctx context.Context, r Resolver, host string) ([]netip.Addr, error) {
+	limited, cancel := context.WithTimeout(ctx, dnsTimeout)
+	defer cancel()
+	addrs, err := r.LookupNetIP(limited, "ip", host)
+	var dns *net.DNSError
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil && !errors.As(err, &dns):
+		return nil, &net.DNSError{UnwrapErr: err, Err: err.Error(), Name: host, IsTimeout: limited.Err() != nil}
+	case err != nil:
+		return nil, err
+	case len(addrs) == 0:
+		return nil, &net.DNSError{Err: "no address", Name: host, IsNotFound: true}
+	}
+	found := make([]netip.Addr, 0, len(addrs))
+	for _, a := range addrs {
+		found = append(found, a.Unmap())
+	}
+	return found, nil
+}
+
 // interleave takes the families in turn, beginning with the first address's.
 func interleave(addrs []netip.AddrPort) []netip.AddrPort {
 	var first, other []netip.AddrPort
@@ -115,7 +141,8 @@ type raceResult struct {
 }
 
 // race dials the addresses in order, the next one as soon as one failed or has
-// kept us waiting for dialStagger; the first connection wins (RFC 8305).
+// kept us waiting for dialStagger; the first connection wins (RFC 8305). If none
+// does, the first error tells why.
 func race(ctx context.Context, addrs []netip.AddrPort, dial func(context.Context, netip.AddrPort) (net.Conn, error)) (net.Conn, error) {
 	if len(addrs) == 1 {
 		return dial(ctx, addrs[0])
@@ -123,43 +150,36 @@ func race(ctx context.Context, addrs []netip.AddrPort, dial func(context.Context
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	results := make(chan raceResult, len(addrs))
-	stagger := time.NewTimer(0)
-	defer stagger.Stop()
-	var firstErr error
+	var first error
 	started, running := 0, 0
-	start := func() {
-		to := addrs[started]
-		started++
-		running++
-		stagger.Reset(dialStagger)
-		go func() {
-			conn, err := dial(ctx, to)
-			results <- raceResult{conn, err}
-		}()
-	}
 	for started < len(addrs) || running > 0 {
+		var later <-chan time.Time
+		if started < len(addrs) {
+			go func(to netip.AddrPort) {
+				conn, err := dial(ctx, to)
+				results <- raceResult{conn, err}
+			}(addrs[started])
+			started++
+			running++
+		}
+		if started < len(addrs) {
+			later = time.After(dialStagger)
+		}
 		select {
-		case <-stagger.C:
-			if started < len(addrs) {
-				start()
-			}
+		case <-later:
 		case r := <-results:
 			running--
 			if r.err == nil {
 				go closeLosers(results, running)
 				return r.conn, nil
 			}
-			if firstErr == nil {
-				firstErr = r.err
-			}
-			if started < len(addrs) && ctx.Err() == nil {
-				start()
-			} else if ctx.Err() != nil {
-				started = len(addrs)
-			}
+			first = cmp.Or(first, r.err)
+		case <-ctx.Done():
+			go closeLosers(results, running)
+			return nil, ctx.Err()
 		}
 	}
-	return nil, firstErr
+	return nil, first
 }
 
 // closeLosers ends the connections that came too late; their dialling was

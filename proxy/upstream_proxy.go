@@ -49,10 +49,6 @@ func (s *domainSettings) judgeAuthority(ctx context.Context, a provider.Authorit
 	return guard.judge(ctx, netip.AddrPortFrom(addr, uint16(a.Port)))
 }
 
-func vaultRefused() *fault.Fault {
-	return fault.New(fault.PrivateAddress, "the host is the address of Vault, which no provider owns", nil)
-}
-
 // dialUpstream is the DialContext of the transports. With an upstream proxy the
 // address is the proxy's.
 func (s domainSettings) dialUpstream(ctx context.Context, _, address string) (net.Conn, error) {
@@ -114,7 +110,7 @@ func (s *domainSettings) dialProxy(ctx context.Context) (net.Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, tlsTimeout)
 	defer cancel()
-	secure := tls.Client(conn, &tls.Config{MinVersion: tls.VersionTLS12, ServerName: s.proxy.Hostname()})
+	secure := tls.Client(conn, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.proxyRoots, ServerName: s.proxy.Hostname()})
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
 		return nil, err

@@ -100,10 +100,10 @@ func (d *trustDomain) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// refuse judges what the dialer cannot: a pooled connection is not dialled
-// again, and behind an upstream proxy only the proxy is.
+// refuse judges what the dialer does not see: behind an upstream proxy only the
+// proxy is dialled.
 func (d *trustDomain) refuse(req *http.Request) *fault.Fault {
-	if d.settings.proxy == nil && d.settings.dialer.guard.vault == nil {
+	if d.settings.proxy == nil {
 		return nil
 	}
 	a, err := provider.ParseAuthority(req.URL.Host, schemePort(req.URL.Scheme))
