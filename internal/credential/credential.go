@@ -3,6 +3,9 @@ package credential
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
 	"maps"
 	"slices"
 
@@ -69,6 +72,16 @@ func (c *Credential) Clone() *Credential {
 	d.Fields, d.Rest = maps.Clone(c.Fields), maps.Clone(c.Rest)
 	return &d
 }
+
+// Format prints the record as its reference, for every verb: what others keep in
+// it may be secret too.
+func (c Credential) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.Ref.String()) }
+
+// LogValue implements slog.LogValuer: the reference.
+func (c Credential) LogValue() slog.Value { return slog.StringValue(c.Ref.String()) }
+
+// MarshalJSON gives the reference; only Encode gives the record.
+func (c Credential) MarshalJSON() ([]byte, error) { return json.Marshal(c.Ref.String()) }
 
 // Store keeps credentials. Its errors are faults: credential_not_found,
 // store_conflict, vault_unreachable, vault_sealed, vault_denied; anything else is internal.

@@ -143,7 +143,7 @@ func testList(t *testing.T, s credential.Store) {
 func testRest(t *testing.T, s credential.Store) {
 	ref := credential.Ref{Workspace: suiteOne, Environment: "production", Provider: "rest", Name: "a"}
 	rest := map[string]string{
-		"owner": `{"team":["a",{"b":null}],"n":12345678901234567890.5}`, "tags": `[]`, "nothing": `null`, "empty": `""`,
+		"owner": `{"team":["a",{"b":null}],"n":-1234567.25}`, "tags": `[]`, "nothing": `null`, "empty": `""`,
 		"port": `5432`, "live": `true`,
 	}
 	c := record(ref, "token", "1", "port", "5432", "live", "true")
