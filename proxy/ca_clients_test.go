@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -199,11 +201,53 @@ func handshake(t *testing.T, port string, config *tls.Config) (resumed bool) {
 	}
 	defer conn.Close()
 	_, _ = conn.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
-	b := make([]byte, 512)
-	if n, err := conn.Read(b); err != nil || !strings.HasPrefix(string(b[:n]), "HTTP/1.0 200") {
-		t.Fatalf("answer %q, %v", b[:n], err)
+	if b, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(b), "HTTP/1.0 200") {
+		t.Fatalf("answer %q, %v", b, err)
 	}
 	return conn.ConnectionState().DidResume
+}
+
+// A session of one host must not carry a handshake for another past the check.
+func TestResumedHandshakeIsChecked(t *testing.T) {
+	ca := ownCA(t, t.TempDir()+"/ca")
+	refuse := false
+	config := ca.Config(func(hello *tls.ClientHelloInfo) (string, error) {
+		if refuse {
+			return "", errors.New("another host")
+		}
+		return hello.ServerName, nil
+	})
+	roots, err := parseCertificates(ca.PEM())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &tls.Config{ServerName: "a.example", RootCAs: poolOf(roots...), MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(4)}
+	if _, err := pipeHandshake(t, client, config); err != nil {
+		t.Fatal(err)
+	}
+	if state, err := pipeHandshake(t, client, config); err != nil || !state.DidResume {
+		t.Fatalf("resumed %v, %v", state.DidResume, err)
+	}
+	refuse = true
+	if _, err := pipeHandshake(t, client, config); err == nil {
+		t.Error("a resumed handshake passed the check of the host")
+	}
+}
+
+// pipeHandshake lets the server send one byte, so that the client reads its tickets.
+func pipeHandshake(t *testing.T, client, server *tls.Config) (tls.ConnectionState, error) {
+	t.Helper()
+	near, far := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer far.Close()
+		_, _ = tls.Server(far, server).Write([]byte("x"))
+	}()
+	defer func() { _ = near.Close(); <-done }()
+	conn := tls.Client(near, client)
+	_, err := conn.Read(make([]byte, 1))
+	return conn.ConnectionState(), err
 }
 
 func TestTicketKeysRotate(t *testing.T) {
