@@ -1,0 +1,164 @@
+// Package vault is where credentials live: a KV secrets engine of HashiCorp Vault or OpenBao, or a folder of sealed files.
+package vault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// Time limits.
+const (
+	callLimit  = 2 * time.Second  // an operation that a request may wait for
+	wideLimit  = 10 * time.Second // a listing of many folders
+	loginLimit = 10 * time.Second
+)
+
+// errSlow is the cause of a context that one of these limits has ended.
+var errSlow = errors.New("no answer in time")
+
+// VaultOptions say where Vault is and how to log in.
+type VaultOptions struct {
+	Address       string // http://host:port or https://host:port
+	Namespace     string // "": none
+	Mount         string // of the KV secrets engine; "": secret
+	Prefix        string // folder inside the mount; "": sallyport
+	KVVersion     int    // 2; 0: the mount is asked
+	CAFile        string // PEM, in place of the system's roots; "": those
+	TLSServerName string // in place of Address' host
+
+	ClientCertFile, ClientKeyFile string // PEM; "": no client certificate
+
+	Method       string       // token or approle
+	AuthMount    string       // "": the method's name
+	RoleIDFile   string       // approle
+	SecretIDFile string       // approle; "" for a role that binds none
+	TokenFile    string       // token; read again when it changes
+	Token        secret.Value // token, if there is no TokenFile
+	RevokeOnExit bool         // revoke the token when Run ends, unless it was given to us
+
+	Log        *slog.Logger          // nil: none
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+// Vault is a credential.Store in a KV version 2 secrets engine of HashiCorp Vault or OpenBao: one secret per record at
+// MOUNT/PREFIX/credentials/WORKSPACE/ENVIRONMENT/PROVIDER/NAME. Run must run for it to serve: until its first login
+// every call fails with vault_unreachable. No call but a wide List takes longer than a few seconds.
+type Vault struct {
+	o         VaultOptions
+	log       *slog.Logger
+	metrics   *metrics
+	transport *transport
+	client    *api.Client // without a token
+	login     func(*Vault, context.Context) (*session, error)
+	version   atomic.Int32 // of the KV engine; 0: not known yet
+	doubts    chan doubt
+
+	mu      sync.Mutex
+	session *session      // nil: none
+	refused *fault.Fault  // why the last login failed; nil: it did not, or none was tried
+	dropped bool          // the session turned out to be dead; a login is under way
+	changed chan struct{} // closed and made anew when session or refused change
+	state   Status
+}
+
+// Status tells how Vault was when last heard of.
+type Status struct {
+	LoggedIn    bool      // a token is held that has not expired
+	Up          bool      // the last call was answered, by a Vault that is not sealed
+	Sealed      bool      // the last call was answered by a sealed one
+	TokenExpiry time.Time // zero: never, or no token is held
+	LastSuccess time.Time // when a call was last answered; zero: never
+}
+
+// NewVault makes the store. It does no I/O; its errors name a setting.
+func NewVault(o VaultOptions) (*Vault, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	login, err := o.method()
+	if err != nil {
+		return nil, err
+	}
+	t := &transport{caFile: o.CAFile, certFile: o.ClientCertFile, keyFile: o.ClientKeyFile, serverName: o.TLSServerName}
+	client, err := newClient(o, t)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	v := &Vault{
+		o: o, log: o.Log, metrics: m, transport: t, client: client, login: login,
+		doubts: make(chan doubt), changed: make(chan struct{}),
+	}
+	v.version.Store(int32(o.KVVersion))
+	return v, nil
+}
+
+var pathForm = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$`)
+
+// complete fills in the defaults and tells the first setting that is wrong.
+func (o *VaultOptions) complete() error {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	u, err := url.Parse(o.Address)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return errors.New("vault.address: want http://HOST:PORT or https://HOST:PORT")
+	}
+	for _, p := range []struct {
+		key, def string
+		s        *string
+	}{{"mount", "secret", &o.Mount}, {"prefix", "sallyport", &o.Prefix}, {"auth.mount", o.Method, &o.AuthMount}} {
+		if *p.s = strings.Trim(*p.s, "/"); *p.s == "" {
+			*p.s = p.def
+		}
+		if !pathForm.MatchString(*p.s) {
+			return fmt.Errorf("vault.%s: %q is not a path of letters, digits and . _ - with / between", p.key, *p.s)
+		}
+	}
+	if (o.ClientCertFile == "") != (o.ClientKeyFile == "") {
+		return errors.New("vault.client_cert_file and vault.client_key_file: want both or none")
+	}
+	switch o.KVVersion {
+	case 0, 2:
+		return nil
+	case 1:
+		return errVersion1
+	}
+	return fmt.Errorf("vault.kv_version: %d is not a version; want 2, or 0 to ask the mount", o.KVVersion)
+}
+
+var errVersion1 = errors.New("vault.kv_version: KV version 1 is not built yet; use a mount of version 2")
+
+// Status gives what is known of Vault now. It makes no call.
+func (v *Vault) Status() Status {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := v.state
+	if v.session != nil && !v.session.expired() {
+		s.LoggedIn, s.TokenExpiry = true, v.session.expiry
+	}
+	return s
+}
+
+// Ready waits until Run holds a token, or gives the fault of its last login as soon as one has failed.
+func (v *Vault) Ready(ctx context.Context) error {
+	_, err := v.await(ctx, nil)
+	return err
+}
