@@ -28,8 +28,8 @@ type Injector struct {
 	set       []func(*http.Request) error
 	body      bool
 	cookies   bool
-	stored    bool // its token was in the record: nobody was asked for it
-	redact    redaction
+	stored    bool       // its token was in the record: nobody was asked for it
+	redact    *redaction // behind a pointer, so that printing an injector shows none of it; nil: nothing in the query
 }
 
 // constant is a field of the provider's, set where the runner sent none.

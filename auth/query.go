@@ -21,6 +21,9 @@ func (i *Injector) addQuery(p provider.Place, get getField) error {
 		req.URL = &u
 		return nil
 	})
+	if i.redact == nil {
+		i.redact = &redaction{}
+	}
 	i.redact.query(name, v)
 	for _, f := range provider.TemplateFields(p.Value) {
 		if !credential.Public(f) {
@@ -102,8 +105,8 @@ func (r *redaction) value(v string) {
 	r.values = append(r.values, url.QueryEscape(once), once, url.PathEscape(v), v)
 }
 
-func (r redaction) apply(s string) string {
-	if len(r.names) == 0 {
+func (r *redaction) apply(s string) string {
+	if r == nil {
 		return s
 	}
 	before, query, found := strings.Cut(s, "?")

@@ -75,7 +75,7 @@ func (s *Source) failure(now time.Time) *fault.Fault {
 	}
 	f := s.fault(s.mintFault)
 	if f.Diagnosis().Transient {
-		f.RetryAfter = max(s.retryMint.Sub(now), 0)
+		f.RetryAfter = later(s.retryMint, s.retryRead).Sub(now)
 	}
 	return f
 }
@@ -155,7 +155,11 @@ func (s *Source) settleMint(j job, o outcome, now time.Time) {
 		s.mintFault, s.retryMint = o.mintFault, now.Add(pause(s.mints, o.mintFault.RetryAfter))
 	}
 	if s.mintFault != nil {
-		s.retryRead = later(s.retryRead, now.Add(readPause))
+		next := now.Add(readPause) // the record may be mended before the next minting is due
+		if s.retryMint.After(now) {
+			next = earlier(next, s.retryMint)
+		}
+		s.retryRead = later(s.retryRead, next)
 	}
 }
 
