@@ -29,7 +29,7 @@ type Injector struct {
 	body      bool
 	cookies   bool
 	stored    bool       // its token was in the record: nobody was asked for it
-	redact    *redaction // behind a pointer, so that printing an injector shows none of it; nil: nothing in the query
+	redact    redaction
 }
 
 // constant is a field of the provider's, set where the runner sent none.

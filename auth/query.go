@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/provider"
+	"github.com/sallyport/sallyport/internal/secret"
 )
 
 func (i *Injector) addQuery(p provider.Place, get getField) error {
@@ -21,9 +22,6 @@ func (i *Injector) addQuery(p provider.Place, get getField) error {
 		req.URL = &u
 		return nil
 	})
-	if i.redact == nil {
-		i.redact = &redaction{}
-	}
 	i.redact.query(name, v)
 	for _, f := range provider.TemplateFields(p.Value) {
 		if !credential.Public(f) {
@@ -84,8 +82,8 @@ func isKey(pair, name string) bool {
 
 // redaction takes secrets out of a URL that an upstream sends back.
 type redaction struct {
-	names  []string // query parameters that hold one
-	values []string // the secrets, as they may be written
+	names  []string       // query parameters that hold one
+	values []secret.Value // the secrets, as they may be written
 }
 
 // minBlind is the shortest secret that is looked for anywhere: a shorter one
@@ -102,11 +100,13 @@ func (r *redaction) value(v string) {
 		return
 	}
 	once := url.QueryEscape(v)
-	r.values = append(r.values, url.QueryEscape(once), once, url.PathEscape(v), v)
+	for _, form := range []string{url.QueryEscape(once), once, url.PathEscape(v), v} {
+		r.values = append(r.values, secret.New(form))
+	}
 }
 
-func (r *redaction) apply(s string) string {
-	if r == nil {
+func (r redaction) apply(s string) string {
+	if len(r.names) == 0 {
 		return s
 	}
 	before, query, found := strings.Cut(s, "?")
@@ -124,7 +124,7 @@ func (r *redaction) apply(s string) string {
 		}
 	}
 	for _, v := range r.values {
-		s = strings.ReplaceAll(s, v, "redacted")
+		s = strings.ReplaceAll(s, v.Reveal(), "redacted")
 	}
 	return s
 }
