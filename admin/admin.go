@@ -4,6 +4,8 @@ package admin
 
 import (
 	"log/slog"
+	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,6 +19,7 @@ import (
 type Options struct {
 	Store    credential.Store
 	Daemon   Daemon
+	Table    func() *provider.Table // the running one
 	Checker  *checker.Checker
 	History  *checker.History
 	Gatherer prometheus.Gatherer
@@ -24,22 +27,47 @@ type Options struct {
 	CAPEM    func() []byte // the local CA's certificate
 	Hosts    []string      // Host names of the TCP listener besides loopback
 	Log      *slog.Logger  // nil: nothing is logged
-
-	// Validate refuses a record that its provider or type does not take: an
-	// invalid_request or field_missing that names the field, never its value.
-	Validate func(*provider.Provider, *credential.Credential) error
-	// Fields gives the fields that a type knows, required and optional; ok is
-	// false for a type that does not exist.
-	Fields func(typ string) (fields []string, ok bool)
 }
 
 // Server serves the admin API. Its handlers may be used by several listeners.
-type Server struct{ o Options }
+type Server struct {
+	o     Options
+	hosts map[string]bool // canonical
+}
 
-// New makes a Server. It does no I/O.
+// New makes a Server. It does no I/O. Hosts that are no host names are passed over.
 func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{o}
+	s := &Server{o: o, hosts: map[string]bool{}}
+	for _, h := range o.Hosts {
+		if a, err := provider.ParseAuthority(h, 80); err == nil {
+			s.hosts[a.Host] = true
+		}
+	}
+	return s
 }
+
+// TCP is the handler of the admin listener: it asks for the token, and for a
+// Host and an Origin of its own.
+func (s *Server) TCP() http.Handler {
+	return s.serve(s.guarded(s.routes(s.api(), s.authorized)))
+}
+
+// Socket is the handler of the admin socket, whose file mode says who may use it.
+func (s *Server) Socket() http.Handler {
+	return s.serve(s.routes(s.api(), anybody))
+}
+
+// Metrics is the handler of the metrics listener: health and metrics, nothing
+// else, for anybody, under any Host.
+func (s *Server) Metrics() http.Handler {
+	return s.serve(s.routes(s.health(), anybody))
+}
+
+// Limits of what the API reads and of how long it takes.
+const (
+	maxBody      = 1 << 20
+	storeTimeout = 30 * time.Second
+)

@@ -1,0 +1,202 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/fault"
+)
+
+// refOf reads the reference of the path.
+func refOf(r *http.Request) (credential.Ref, error) {
+	ref := credential.Ref{
+		Workspace: r.PathValue("workspace"), Environment: r.PathValue("environment"),
+		Provider: r.PathValue("provider"), Name: r.PathValue("name"),
+	}
+	if ref.Validate() != nil {
+		return ref, invalid("path: is not WORKSPACE/ENVIRONMENT/PROVIDER/NAME, each 1 to 63 of a-z 0-9 . _ - that begin with a letter or digit, without ..")
+	}
+	return ref, nil
+}
+
+// folderOf reads the filters workspace, environment and provider of the query.
+func folderOf(r *http.Request) (credential.Ref, error) {
+	q := r.URL.Query()
+	f := credential.Ref{Workspace: q.Get("workspace"), Environment: q.Get("environment"), Provider: q.Get("provider")}
+	for name, part := range map[string]string{"workspace": f.Workspace, "environment": f.Environment, "provider": f.Provider} {
+		if part != "" && !credential.ValidPart(part) {
+			return f, invalid(name + ": is not a name")
+		}
+	}
+	return f, nil
+}
+
+// find lists the references that match filter, whichever of its parts are set.
+func (s *Server) find(ctx context.Context, filter credential.Ref) ([]credential.Ref, error) {
+	folder := filter
+	if folder.Workspace == "" {
+		folder.Environment = ""
+	}
+	if folder.Environment == "" {
+		folder.Provider = ""
+	}
+	refs, err := s.o.Store.List(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(refs), func(r credential.Ref) bool { return !r.In(filter) }), nil
+}
+
+func (s *Server) listCredentials(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	defer cancel()
+	folder, err := folderOf(r)
+	if err != nil {
+		return err
+	}
+	refs, err := s.find(ctx, folder)
+	if err != nil {
+		return err
+	}
+	p, err := page(r, refs, credential.Ref.String)
+	if err != nil {
+		return err
+	}
+	views, err := s.views(ctx, p.Items)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, list[view]{views, p.Next})
+}
+
+func (s *Server) getCredential(w http.ResponseWriter, r *http.Request) error {
+	_, c, err := s.stored(r)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("ETag", etag(c.Version))
+	return writeJSON(w, http.StatusOK, s.view(c))
+}
+
+// stored reads the record that the path names.
+func (s *Server) stored(r *http.Request) (credential.Ref, *credential.Credential, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	defer cancel()
+	ref, err := refOf(r)
+	if err != nil {
+		return ref, nil, err
+	}
+	c, err := s.o.Store.Get(ctx, ref)
+	return ref, c, err
+}
+
+func (s *Server) checkCredential(w http.ResponseWriter, r *http.Request) error {
+	if err := bodyless(w, r); err != nil {
+		return err
+	}
+	ref, c, err := s.stored(r)
+	if err != nil {
+		return err
+	}
+	p := s.o.Table().Get(ref.Provider)
+	if p == nil {
+		return invalid("provider: " + ref.Provider + " is not known here")
+	}
+	rep := s.o.Checker.Check(r.Context(), p, c)
+	if err := r.Context().Err(); err != nil { // nobody waits, and the check was cut short
+		return fault.New(fault.Timeout, "", err)
+	}
+	s.o.History.Put(rep)
+	return writeJSON(w, http.StatusOK, rep)
+}
+
+func (s *Server) deleteCredential(w http.ResponseWriter, r *http.Request) error {
+	if err := bodyless(w, r); err != nil {
+		return err
+	}
+	force, err := flag(r, "force")
+	if err != nil {
+		return err
+	}
+	if revoke, err := flag(r, "revoke"); err != nil || revoke {
+		return invalid("revoke: revoking tokens is not built yet; nothing was removed")
+	}
+	ref, c, err := s.stored(r)
+	switch {
+	case err == nil:
+		err = match(r, c)
+	case ref.Validate() == nil && fault.From(err).Code == fault.Internal: // it cannot be read, but it can go
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	return s.remove(w, r, ref, force)
+}
+
+func (s *Server) remove(w http.ResponseWriter, r *http.Request, ref credential.Ref, force bool) error {
+	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	defer cancel()
+	if by := s.o.Daemon.UsedBy(ref); len(by) > 0 && !force {
+		return detailed{Fault: fault.New(fault.InUse, "used by "+strings.Join(by, ", "), nil).On(ref.String(), ref.Provider), usedBy: by}
+	}
+	if err := s.o.Store.Delete(ctx, ref); err != nil {
+		return err
+	}
+	s.o.Daemon.Changed(ref)
+	s.o.History.Forget(ref.String())
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func etag(version int) string { return `"` + strconv.Itoa(version) + `"` }
+
+// match holds If-Match and If-None-Match against the stored record; nil: there
+// is none. A bare version is taken for the tag of it.
+func match(r *http.Request, c *credential.Credential) error {
+	have := ""
+	if c != nil {
+		have = strconv.Itoa(c.Version)
+	}
+	if want := tags(r.Header.Values("If-Match")); len(want) > 0 && (have == "" || !slices.Contains(want, have) && !slices.Contains(want, "*")) {
+		return fault.New(fault.StoreConflict, "If-Match: the record is not of that version", nil)
+	}
+	if not := tags(r.Header.Values("If-None-Match")); have != "" && (slices.Contains(not, have) || slices.Contains(not, "*")) {
+		return fault.New(fault.StoreConflict, "If-None-Match: the record exists", nil)
+	}
+	return nil
+}
+
+func tags(values []string) []string {
+	var all []string
+	for _, v := range values {
+		for t := range strings.SplitSeq(v, ",") {
+			all = append(all, strings.Trim(strings.TrimPrefix(strings.TrimSpace(t), "W/"), `"`))
+		}
+	}
+	return all
+}
+
+// atOnce is how many records of a list are read at the same time.
+const atOnce = 8
+
+// each calls f for 0 to n-1, some at once, until one fails.
+func each(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i := range n {
+		g.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return f(ctx, i)
+		})
+	}
+	return g.Wait()
+}
