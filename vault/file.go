@@ -28,7 +28,8 @@ type FileOptions struct {
 
 // File is a credential.Store in a folder: a record is the sealed file
 // DIR/WORKSPACE/ENVIRONMENT/PROVIDER/NAME.age, replaced whole or not at all.
-// Processes that share the folder exclude each other when they write.
+// Processes that share the folder exclude each other when they write: by .lock in
+// the PROVIDER folder. The store's .fingerprint names the key of all its records.
 type File struct {
 	dir    string
 	sealer seal.Sealer
