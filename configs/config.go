@@ -28,6 +28,8 @@ type Config struct {
 	Warnings []string // what is no fault but worth a log line
 	EnvUsed  []string // names of the environment variables that count, sorted
 
+	form *form // what WriteTOML writes
+
 }
 
 // Proxy is the table [proxy].
@@ -36,12 +38,12 @@ type Proxy struct {
 	Auth            string         `toml:"auth" oneof:"token none"`
 	Unmatched       string         `toml:"unmatched" oneof:"tunnel deny"`
 	AllowNetworks   []netip.Prefix `toml:"allow_networks"`
-	TunnelPorts     []int          `toml:"tunnel_ports"` // none: any
+	TunnelPorts     []int          `toml:"tunnel_ports" min:"1"` // none: any
 	Hosts           []string       `toml:"hosts"`
 	AnonymousCaller string         `toml:"anonymous_caller"`
 	MaxConnections  int            `toml:"max_connections"` // 0: from the file descriptor limit
 	ReplayLimit     int64          `toml:"replay_limit" form:"size"`
-	UpstreamTimeout time.Duration  `toml:"upstream_timeout"`
+	UpstreamTimeout time.Duration  `toml:"upstream_timeout" positive:"true"`
 	UpstreamProxy   *url.URL       `toml:"upstream_proxy"` // nil: none
 	Drain           time.Duration  `toml:"drain"`
 	Listeners       []Listener     `toml:"listener"`
@@ -119,9 +121,9 @@ type VaultAuth struct {
 
 // Retry is the table [retry].
 type Retry struct {
-	Attempts int           `toml:"attempts"` // tries in all; 1: no second one
-	Base     time.Duration `toml:"base"`
-	Max      time.Duration `toml:"max"`
+	Attempts int           `toml:"attempts" min:"1"` // tries in all; 1: no second one
+	Base     time.Duration `toml:"base" positive:"true"`
+	Max      time.Duration `toml:"max" positive:"true"`
 	Budget   float64       `toml:"budget"` // second tries per first try, 0 to 1
 }
 
