@@ -78,8 +78,7 @@ func classifySystem(err error) *fault.Fault {
 
 // resetWords tell an ended connection where net/http has no type for it.
 var resetWords = []string{
-	"server closed idle connection", "client connection lost", "client connection force closed",
-	"http2: server sent GOAWAY", "http2: client conn", "stream error: stream ID", "transport connection broken",
+	"server closed idle connection", "http2: client conn", "received from peer", "GOAWAY",
 }
 
 // classifyTLS tells what was wrong with the handshake. Nothing was sent then.
