@@ -71,7 +71,7 @@ func (s *Server) api() []route {
 
 // get is a resource that is only read.
 func get(h handler) map[string]handler {
-	return map[string]handler{http.MethodGet: h, http.MethodHead: h}
+	return map[string]handler{http.MethodGet: h}
 }
 
 // later answers for a resource of the contract whose part does not exist yet.
@@ -111,8 +111,13 @@ func exact(r *http.Request) bool {
 	return strings.HasPrefix(p, "/") && !strings.ContainsAny(p, `%\`) && path.Clean(p) == p
 }
 
-// byMethod picks the handler, or names the methods that there are.
+// byMethod picks the handler, or names the methods that there are. HEAD is GET,
+// whose body net/http leaves out.
 func byMethod(methods map[string]handler) handler {
+	methods = maps.Clone(methods)
+	if h, ok := methods[http.MethodGet]; ok {
+		methods[http.MethodHead] = h
+	}
 	allow := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
 	return func(w http.ResponseWriter, r *http.Request) error {
 		h, ok := methods[r.Method]
