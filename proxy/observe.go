@@ -107,7 +107,7 @@ func (w *recorder) Write(p []byte) (int, error) {
 	}
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)
-	if err == nil && w.bytes < w.length && w.flusher != nil {
+	if err == nil && w.length > int64(n) && w.flusher != nil { // more has come or is to come
 		w.flusher.Flush()
 	}
 	return n, err

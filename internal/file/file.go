@@ -95,7 +95,14 @@ func SyncDir(dir string) error {
 
 // MakeDir makes a private folder and its parents, durably, and refuses one that
 // others may enter or that is not ours.
-func MakeDir(dir string) error {
+func MakeDir(dir string) error { return makeDir(dir, 0o077, PrivateDir) }
+
+// MakeBase makes a folder like MakeDir for private folders to stand in. One that
+// is there may be readable for others, as service managers make them, but
+// nobody else may write to it.
+func MakeBase(dir string) error { return makeDir(dir, 0o022, 0o755) }
+
+func makeDir(dir string, forbidden, want fs.FileMode) error {
 	if err := makeDirs(filepath.Clean(dir)); err != nil {
 		return err
 	}
@@ -106,7 +113,7 @@ func MakeDir(dir string) error {
 	if !info.IsDir() {
 		return fmt.Errorf("%s: is not a folder", dir)
 	}
-	return private(dir, info, PrivateDir)
+	return allowed(dir, info, forbidden, want)
 }
 
 func makeDirs(dir string) error {
@@ -179,7 +186,12 @@ func readAll(path string, r io.Reader) ([]byte, error) {
 }
 
 func private(path string, info fs.FileInfo, want fs.FileMode) error {
-	if m := info.Mode().Perm(); m&0o077 != 0 {
+	return allowed(path, info, 0o077, want)
+}
+
+// allowed refuses a mode with forbidden bits, and another owner than us.
+func allowed(path string, info fs.FileInfo, forbidden, want fs.FileMode) error {
+	if m := info.Mode().Perm(); m&forbidden != 0 {
 		return fmt.Errorf("%s: mode is %04o, must be %04o; run chmod %o on it", path, m, want, want)
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
