@@ -95,6 +95,7 @@ func providerFields(p *provider.Provider) []string {
 		p.BaseURL, p.OAuth2.AuthorizationURL, p.OAuth2.TokenURL, p.OAuth2.RefreshURL, p.OAuth2.RevocationURL,
 		p.OAuth2.IntrospectionURL, p.OAuth2.DeviceAuthorizationURL, p.Login.Path, p.Login.Body,
 	})
+	templates = slices.AppendSeq(templates, maps.Values(p.OAuth2.Params))
 	for _, place := range p.Places {
 		templates = append(templates, place.Value, place.Username, place.Password)
 	}

@@ -63,12 +63,26 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.steps) < maxSteps {
+		r.learn(req.Header)
 		s := r.request(req)
 		s.TookMS = time.Since(start).Milliseconds()
 		r.response(&s, resp, p, err)
 		r.steps = append(r.steps, s)
 	}
 	return resp, err
+}
+
+// learn makes secrets of the values that are not shown: a server may send them back.
+func (r *recorder) learn(h http.Header) {
+	for name, values := range h {
+		if !r.hides(name) {
+			continue
+		}
+		for _, v := range values {
+			_, param, _ := strings.Cut(v, " ") // Bearer TOKEN
+			r.secrets = append(r.secrets, secret.New(v), secret.New(param))
+		}
+	}
 }
 
 func (r *recorder) request(req *http.Request) Step {

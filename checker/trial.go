@@ -59,8 +59,24 @@ func templateFields(p *provider.Provider) map[string]bool {
 	return m
 }
 
-// run mints an injector and sends the verify request with it.
+// run tries the credential. Nothing of the verdict holds a secret, whoever
+// wrote the words.
 func (t *trial) run(ctx context.Context) verdict {
+	v := t.try(ctx)
+	v.detail = t.rec.redact(v.detail)
+	if v.fault != nil && v.fault.Detail != "" {
+		f := *v.fault
+		f.Detail = t.rec.redact(f.Detail)
+		v.fault = &f
+	}
+	if v.account != nil {
+		v.account.Login, v.account.Kind = t.rec.redact(v.account.Login), t.rec.redact(v.account.Kind)
+	}
+	return v
+}
+
+// try mints an injector and sends the verify request with it.
+func (t *trial) try(ctx context.Context) verdict {
 	inj, err := auth.Mint(ctx, auth.Material{
 		Credential: t.cred, Provider: t.p, Client: t.client, Now: t.now,
 		Renew: t.cred.Field("refresh_token").Empty(), // asked anew, but nothing is spent
@@ -98,9 +114,7 @@ func (t *trial) verify(ctx context.Context, inj *auth.Injector) verdict {
 	if err != nil && resp.StatusCode < http.StatusBadRequest { // the end might have said no
 		return verdictOf(fault.New(reading(err), "the answer broke off", err))
 	}
-	v := judge(t.p, resp, body)
-	t.hide(&v)
-	return v
+	return judge(t.p, resp, body)
 }
 
 // reading gives the code of an error while a body was read.
@@ -109,13 +123,6 @@ func reading(err error) fault.Code {
 		return c
 	}
 	return fault.ConnectionReset
-}
-
-// hide redacts what the verdict quotes of the answer.
-func (t *trial) hide(v *verdict) {
-	if v.account != nil {
-		v.account.Login, v.account.Kind = t.rec.redact(v.account.Login), t.rec.redact(v.account.Kind)
-	}
 }
 
 // request makes the verify request with the credential on it.
@@ -139,7 +146,7 @@ func (t *trial) request(ctx context.Context, inj *auth.Injector) (*http.Request,
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", userAgent)
 	}
-	t.rec.begin(stepVerify, inj.Owns, injected(before, req, inj.Owns)...)
+	t.rec.begin(stepVerify, inj.Owns, injected(before, req)...)
 	return req, nil
 }
 
@@ -173,17 +180,10 @@ func (t *trial) target(inj *auth.Injector) (*url.URL, error) {
 	return u, nil
 }
 
-// injected gives the values that the injector has put on a request.
-func injected(before, after *http.Request, owns func(string) bool) []secret.Value {
+// injected gives the values that the injector has put on a request, but for
+// those of header fields that it owns.
+func injected(before, after *http.Request) []secret.Value {
 	var vs []secret.Value
-	for name, values := range after.Header {
-		for _, v := range values {
-			if owns(name) {
-				_, param, _ := strings.Cut(v, " ") // Bearer TOKEN
-				vs = append(vs, secret.New(v), secret.New(param))
-			}
-		}
-	}
 	old := before.URL.Query()
 	for name, values := range after.URL.Query() {
 		if !old.Has(name) {
