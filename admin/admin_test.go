@@ -305,7 +305,7 @@ func TestTokenIsAskedEverywhere(t *testing.T) {
 func TestWithoutATokenNobodyGetsIn(t *testing.T) {
 	s := admin.New(admin.Options{})
 	for _, header := range []string{"", "Bearer ", "Bearer"} {
-		req := httptest.NewRequest("GET", "http://localhost/api/v1/callers", nil)
+		req := httptest.NewRequest(http.MethodGet, "http://localhost/api/v1/callers", nil)
 		req.Header.Set("Authorization", header)
 		w := httptest.NewRecorder()
 		s.TCP().ServeHTTP(w, req)
@@ -315,7 +315,7 @@ func TestWithoutATokenNobodyGetsIn(t *testing.T) {
 
 func TestSocketAsksForNothing(t *testing.T) {
 	b := newBench(t)
-	req := httptest.NewRequest("GET", "http://whatever/api/v1/callers", nil)
+	req := httptest.NewRequest(http.MethodGet, "http://whatever/api/v1/callers", nil)
 	w := httptest.NewRecorder()
 	b.Socket().ServeHTTP(w, req)
 	if w.Code != 200 || strings.TrimSpace(w.Body.String()) != `{"items":[],"next":""}` {
@@ -402,7 +402,7 @@ func TestMetricsHandler(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/livez", "/readyz", "/metrics"} {
-		req := httptest.NewRequest("GET", "http://10.1.2.3:9090"+path, nil) // a probe's Host
+		req := httptest.NewRequest(http.MethodGet, "http://10.1.2.3:9090"+path, nil) // a probe's Host
 		w := httptest.NewRecorder()
 		b.Metrics().ServeHTTP(w, req)
 		if w.Code != 200 {

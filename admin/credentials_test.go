@@ -266,7 +266,7 @@ func TestNobodyWaits(t *testing.T) {
 	b := newBench(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	again := newBenchWith(t, b, racing{b.upstream, cancel})
-	req := httptest.NewRequest("PUT", one, strings.NewReader(`{"fields":{"token":"good"}}`)).WithContext(ctx)
+	req := httptest.NewRequest(http.MethodPut, one, strings.NewReader(`{"fields":{"token":"good"}}`)).WithContext(ctx)
 	req.Header.Set("Content-Type", "application/json")
 	again.Socket().ServeHTTP(httptest.NewRecorder(), req)
 	if _, err := b.store.Get(t.Context(), ref); !errors.Is(err, fault.CredentialNotFound) {

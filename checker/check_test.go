@@ -260,7 +260,7 @@ func TestSteps(t *testing.T) {
 		t.Fatalf("steps %+v, want one", r.Steps)
 	}
 	st := r.Steps[0]
-	if st.Name != "verify" || st.Method != "GET" || st.URL != s.URL+"/v1/user?fields=id" || st.Status != 200 {
+	if st.Name != "verify" || st.Method != http.MethodGet || st.URL != s.URL+"/v1/user?fields=id" || st.Status != 200 {
 		t.Errorf("step %+v", st)
 	}
 	if st.RequestHeaders["Authorization"] != secret.Redacted || st.RequestHeaders["X-Version"] != "2" {
