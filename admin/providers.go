@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/provider"
@@ -76,7 +77,7 @@ func viewProvider(p *provider.Provider, credentials int) providerView {
 		Credentials: credentials,
 	}
 	if p.Verify.Path != "" {
-		v.Verify = p.Verify.Method + " " + p.Verify.Path
+		v.Verify = strings.TrimSpace(p.Verify.Method + " " + p.Verify.Path)
 	}
 	if p.OneAccount {
 		v.Accounts = "one"

@@ -111,6 +111,7 @@ func TestWhatAnswersMean(t *testing.T) {
 		{"401", answer(401, asJSON, `{"message":"Bad credentials"}`), checker.Error, checker.Error, fault.CredentialsRejected},
 		{"Slack 200 ok:false", answer(200, asJSON, `{"ok": false, "error": "invalid_auth"}`), checker.Error, checker.Error, fault.CredentialsRejected},
 		{"Slack scope", answer(200, asJSON, `{"ok":false,"error":"missing_scope"}`), checker.Warning, checker.Warning, fault.InsufficientScope},
+		{"Slack, an error we do not know", answer(200, asJSON, `{"ok":false,"error":"org_login_required"}`), checker.Warning, checker.Unverifiable, ""},
 		{"Stripe 403: the key is valid", answer(403, asJSON, `{"error":{"message":"does not have the required permissions"}}`), checker.Warning, checker.Warning, fault.InsufficientPermission},
 		{"scope on 401", answer(401, asJSON, `{"code":401,"message":"Unauthorized; scope does not match"}`), checker.Warning, checker.Warning, fault.InsufficientScope},
 		{"policy", answer(403, asJSON, `{"message":"ip allow list"}`), checker.Error, checker.Error, fault.OrganizationPolicy},

@@ -66,6 +66,8 @@ func judgeStatus(resp *http.Response, body []byte) verdict {
 	switch s := resp.StatusCode; {
 	case s < http.StatusMultipleChoices && page(resp.Header):
 		v.detail += " with a web page where an API would answer"
+	case s < http.StatusMultipleChoices && denies(resp.Header, body):
+		v.detail += " with an error in it that is not known here"
 	case s < http.StatusMultipleChoices:
 		v = verdict{status: OK, detail: answered(resp), account: account(resp.Header, body)}
 	case s < http.StatusBadRequest:
