@@ -66,7 +66,9 @@ func (v *Vault) holds(ctx context.Context, s *session) bool {
 // call makes one call and takes note of how it ended.
 func (v *Vault) call(ctx context.Context, op, path string, c *api.Client, fn func(context.Context, *api.Client) error) error {
 	err := v.classify(ctx, op, path, fn(ctx, c))
-	v.note(ctx, err)
+	if op != opRenew || status(err) != http.StatusInternalServerError { // how a token past its maximum life is refused
+		v.note(ctx, err)
+	}
 	v.metrics.request(op, err)
 	return err
 }
@@ -140,12 +142,12 @@ func (v *Vault) note(ctx context.Context, err error) {
 	}
 }
 
-// current gives the session to call with. It waits only while a dead one is being replaced.
+// current gives the session to call with. It waits only while a dead or expired one is being replaced.
 func (v *Vault) current(ctx context.Context) (*session, error) {
 	v.mu.Lock()
 	s, refused, dropped := v.session, v.refused, v.dropped
 	if s != nil && s.expired() {
-		s = nil
+		s, dropped = nil, true
 	}
 	v.mu.Unlock()
 	switch {

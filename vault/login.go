@@ -14,7 +14,11 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-const opLogin = "login"
+// Operations that are judged apart.
+const (
+	opLogin = "login"
+	opRenew = "renew"
+)
 
 // session is one token of ours.
 type session struct {
@@ -22,7 +26,8 @@ type session struct {
 	token     secret.Value
 	ours      bool // from a login, not given to us: it may be revoked
 	renewable bool
-	life      time.Duration // how long it lived when it was got, and lives again after a renewal; 0: for ever
+	life      time.Duration // how long it lives after a full renewal; 0: for ever
+	left      time.Duration // how long it lived after the last one
 	expiry    time.Time     // held by Vault.mu; zero: never
 }
 
@@ -135,7 +140,7 @@ func (v *Vault) newSession(token secret.Value) *session {
 // lives sets how long a new token lives from now on.
 func (s *session) lives(d time.Duration) {
 	if d > 0 {
-		s.life, s.expiry = d, time.Now().Add(d)
+		s.life, s.left, s.expiry = d, d, time.Now().Add(d)
 	}
 }
 

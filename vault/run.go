@@ -161,8 +161,8 @@ func (k *keeper) keep(ctx context.Context, s *session) {
 	}
 }
 
-// due gives how long to wait until something must be done about s: two thirds of its life, a little less at random.
-// For a given token that cannot be renewed it is the rest of its life.
+// due gives how long to wait until something must be done about s: two thirds of what it has left, a little less at
+// random. For a given token that cannot be renewed it is the rest of its life.
 func (s *session) due() time.Duration {
 	switch {
 	case s.life == 0:
@@ -170,7 +170,7 @@ func (s *session) due() time.Duration {
 	case !s.ours && !s.renewable:
 		return max(time.Until(s.expiry), minWait)
 	}
-	d := s.life * 2 / 3
+	d := s.left * 2 / 3
 	return max(d-rand.N(d/10+1), minWait)
 }
 
@@ -183,28 +183,28 @@ func (k *keeper) renew(ctx context.Context, s *session) bool {
 	ctx, cancel := limit(ctx, loginLimit)
 	defer cancel()
 	var out grant
-	err := k.call(ctx, "renew", "auth/token/renew-self", s.client, func(ctx context.Context, c *api.Client) error {
+	err := k.call(ctx, opRenew, "auth/token/renew-self", s.client, func(ctx context.Context, c *api.Client) error {
 		return write(ctx, c, "auth/token/renew-self", struct{}{}, &out)
 	})
 	if err != nil {
 		k.log.Warn("vault token was not renewed", "err", err)
 		return false
 	}
-	life := out.ttl()
+	s.left = out.ttl()
 	k.mu.Lock()
-	s.expiry = time.Now().Add(life)
+	s.expiry = time.Now().Add(s.left)
 	k.mu.Unlock()
 	k.metrics.setExpiry(s.expiry)
-	k.log.Debug("renewed the vault token", "life", life)
-	if life >= s.life/2 {
-		s.life = max(s.life, life)
+	k.log.Debug("renewed the vault token", "life", s.left)
+	if s.left > s.life/2 {
+		s.life = max(s.life, s.left)
 		return true
 	}
 	if s.ours {
 		return false
 	}
-	k.log.Warn("vault token nears its maximum life; give a new one", "life", life)
-	s.life = max(life, minWait)
+	k.log.Warn("vault token nears its maximum life; give a new one", "life", s.left)
+	s.life = s.left
 	return true
 }
 

@@ -86,11 +86,11 @@ type Status struct {
 
 // NewVault makes the store. It does no I/O; its errors name a setting.
 func NewVault(o VaultOptions) (*Vault, error) {
-	if err := o.complete(); err != nil {
-		return nil, err
-	}
 	login, err := o.method()
 	if err != nil {
+		return nil, err
+	}
+	if err := o.complete(); err != nil {
 		return nil, err
 	}
 	t := &transport{caFile: o.CAFile, certFile: o.ClientCertFile, keyFile: o.ClientKeyFile, serverName: o.TLSServerName}

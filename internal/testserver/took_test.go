@@ -15,7 +15,7 @@ func TestTook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := "Vault 1.0: TestTook\ncurl 8: TestTook\n"; string(got) != want {
+	if want := "Vault 1.0: testserver.TestTook\ncurl 8: testserver.TestTook\n"; string(got) != want {
 		t.Errorf("noted %q, want %q", got, want)
 	}
 	t.Setenv("SALLYPORT_TEST_REAL", "")

@@ -31,9 +31,13 @@ type VaultOptions struct {
 	Storage          string // folder that outlives the server; "": memory
 	Sealed           bool   // start on what Storage holds, sealed: Unseal makes it usable
 	Cert, Key        string // PEM files; "": no TLS
-	ClientCA         string // PEM file that client certificates must be signed by
+	ClientCA         string // PEM file of what signs client certificates; "": none is asked for
 	LeaseTTL, MaxTTL time.Duration
 	Verbose          bool // the server's own log on standard error, from level info
+
+	// Of the test's own calls, with TLS:
+	CA, ServerName        string // PEM file that signed Cert; a name in Cert, "": the address
+	ClientCert, ClientKey string // PEM files
 }
 
 // Vault is a running Vault server.
@@ -125,20 +129,26 @@ func (o VaultOptions) args() []string {
 	return args
 }
 
-// vaultClient trusts the server's own certificate; the test's requests take no proxy.
+// vaultClient is for the test's own calls; they take no proxy.
 func vaultClient(t testing.TB, o VaultOptions) *http.Client {
 	t.Helper()
-	tr := &http.Transport{DisableKeepAlives: true}
-	if o.Cert != "" {
-		pem, err := os.ReadFile(o.Cert)
+	c := &tls.Config{ServerName: o.ServerName}
+	if o.CA != "" {
+		pem, err := os.ReadFile(o.CA)
 		if err != nil {
 			t.Fatal(err)
 		}
-		roots := x509.NewCertPool()
-		roots.AppendCertsFromPEM(pem)
-		tr.TLSClientConfig = &tls.Config{RootCAs: roots}
+		c.RootCAs = x509.NewCertPool()
+		c.RootCAs.AppendCertsFromPEM(pem)
 	}
-	return &http.Client{Transport: tr, Timeout: 10 * time.Second}
+	if o.ClientCert != "" {
+		pair, err := tls.LoadX509KeyPair(o.ClientCert, o.ClientKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: c}, Timeout: 10 * time.Second}
 }
 
 // version waits until the server is healthy (or answers as sealed) and gives its version.
@@ -251,4 +261,11 @@ func (v *Vault) Unseal(t testing.TB, key string) {
 	t.Helper()
 	v.Do(t, http.MethodPut, "sys/unseal", map[string]any{"key": key})
 	v.version(t, false)
+}
+
+// Live reports whether the server knows token.
+func (v *Vault) Live(t testing.TB, token string) bool {
+	t.Helper()
+	status, _ := v.request(t, http.MethodPost, "auth/token/lookup", map[string]any{"token": token})
+	return status == http.StatusOK
 }
