@@ -28,7 +28,7 @@ type Injector struct {
 	set       []func(*http.Request) error
 	body      bool
 	cookies   bool
-	stored    bool       // its token was in the record: nobody was asked for it
+	stored    bool // its token was in the record: nobody was asked for it
 	redact    redaction
 }
 
@@ -46,10 +46,11 @@ func newInjector(k Kind, m Material, get getField) (*Injector, error) {
 	if i.Upstream, err = k.upstream(get); err != nil {
 		return nil, err
 	}
-	if k.Name == "basic_api_key" && len(m.Provider.Places) == 0 {
-		return nil, unfit("provider %s has no place for api_key", m.Provider.Name)
+	places, err := k.places(m.Provider, get)
+	if err != nil {
+		return nil, err
 	}
-	for _, p := range k.places(m.Provider, get) {
+	for _, p := range places {
 		if err := i.add(p, get); err != nil {
 			return nil, err
 		}

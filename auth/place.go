@@ -19,7 +19,8 @@ var wireFields = []string{"token", "api_key", "api_secret", "username", "passwor
 
 // places gives where the fields of a record of kind k go: the places of the
 // provider that concern it, and those of the kind whose fields none of them takes.
-func (k Kind) places(p *provider.Provider, get getField) []provider.Place {
+// It fails for a field that only the provider can place and does not.
+func (k Kind) places(p *provider.Provider, get getField) ([]provider.Place, error) {
 	var out []provider.Place
 	taken := map[string]bool{}
 	for _, pl := range p.Places {
@@ -33,11 +34,20 @@ func (k Kind) places(p *provider.Provider, get getField) []provider.Place {
 		}
 	}
 	for _, pl := range k.Places {
-		if !slices.ContainsFunc(fieldsOf(pl), func(f string) bool { return taken[f] }) {
+		names := fieldsOf(pl)
+		if !slices.ContainsFunc(names, func(f string) bool { return taken[f] }) {
 			out = append(out, pl)
 		}
+		for _, f := range names {
+			taken[f] = true
+		}
 	}
-	return out
+	for _, f := range k.Required {
+		if slices.Contains(wireFields, f) && !taken[f] {
+			return nil, unfit("provider %s has no place for %s", p.Name, f)
+		}
+	}
+	return out, nil
 }
 
 // concerns reports whether a place with these fields is for records of kind k: it
