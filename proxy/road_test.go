@@ -278,7 +278,7 @@ func TestUploadInConstantMemory(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	req, _ := http.NewRequest(http.MethodPut, r.url("/"), io.LimitReader(zeros{}, size))
+	req, _ := http.NewRequest(http.MethodPut, r.url("/"), io.LimitReader(blank{}, size))
 	req.ContentLength = size
 	req.Header.Set("Expect", "100-continue")
 	got := r.do(r.client(false), req)
@@ -291,9 +291,9 @@ func TestUploadInConstantMemory(t *testing.T) {
 	}
 }
 
-type zeros struct{}
+type blank struct{}
 
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+func (blank) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // GP-23 and GP-11: encodings pass untouched, a cut answer looks cut.
 func TestAnswersPassUntouched(t *testing.T) {

@@ -103,8 +103,7 @@ var table = map[Code]Diagnosis{
 		Title: "The method is not served here",
 		Cause: "CONNECT inside a tunnel, TRACE, or a method that this resource does not have.",
 		Remedy: []string{
-			"Use a method that the resource has",
-			" TRACE is refused because it would send the credential back.",
+			"Use a method that the resource has; TRACE is refused because it would send the credential back.",
 		},
 	},
 	URITooLong: {
@@ -120,8 +119,7 @@ var table = map[Code]Diagnosis{
 		Title: "The request header is too large",
 		Cause: "The header section has more bytes or more fields than the proxy accepts (64 KiB, 100 fields).",
 		Remedy: []string{
-			"Send fewer or shorter fields",
-			" cookies are the usual cause.",
+			"Send fewer or shorter fields; cookies are the usual cause.",
 		},
 	},
 	LoopDetected: {
@@ -166,8 +164,7 @@ var table = map[Code]Diagnosis{
 		Title: "The token has expired and could not be renewed in time",
 		Cause: "The held access token is past its life and its renewal has not succeeded yet.",
 		Remedy: []string{
-			"Try again",
-			" the daemon goes on trying.",
+			"Try again; the daemon goes on trying.",
 			"Look at the credential's last_error: sallyport credential show REF.",
 		},
 	},
@@ -184,8 +181,7 @@ var table = map[Code]Diagnosis{
 		Title: "The OAuth client is refused",
 		Cause: "The token endpoint does not accept the client_id and client_secret.",
 		Remedy: []string{
-			"Compare client_id and client_secret with the provider's developer console",
-			" the secret may have expired or been replaced.",
+			"Compare client_id and client_secret with the provider's developer console; the secret may have expired or been replaced.",
 			"Check client_auth of the provider: some token endpoints want it in the body.",
 		},
 	},
@@ -212,8 +208,7 @@ var table = map[Code]Diagnosis{
 		Title: "The token endpoint does not answer",
 		Cause: "The token endpoint is unreachable, overloaded, or answers something that is no token response. The stored credential is untouched.",
 		Remedy: []string{
-			"Try again",
-			" the daemon backs off and goes on trying.",
+			"Try again; the daemon backs off and goes on trying.",
 			"Check token_url, and the network from this machine to it.",
 		},
 	},
@@ -231,8 +226,7 @@ var table = map[Code]Diagnosis{
 		Title: "The consent was refused",
 		Cause: "The person, or the provider's policy, said no on the consent page.",
 		Remedy: []string{
-			"Start again and accept",
-			" ask the account's administrator if the page does not let you.",
+			"Start again and accept; ask the account's administrator if the page does not let you.",
 		},
 	},
 	AuthorizationIncomplete: {
@@ -282,8 +276,7 @@ var table = map[Code]Diagnosis{
 		Title: "Vault is sealed",
 		Cause: "Vault answers but is sealed, and what is held in memory does not serve this request.",
 		Remedy: []string{
-			"Unseal Vault",
-			" the daemon goes on by itself then.",
+			"Unseal Vault; the daemon goes on by itself then.",
 		},
 	},
 	VaultDenied: {
@@ -311,9 +304,7 @@ var table = map[Code]Diagnosis{
 		Title: "The key is in the wrong place",
 		Cause: "The provider finds no credential where it looks, or not in the form it wants.",
 		Remedy: []string{
-			"Compare [[provider.place]] (header, query or basic",
-			" name",
-			" prefix) with the provider's documentation.",
+			"Compare [[provider.place]] (header, query or basic; name; prefix) with the provider's documentation.",
 		},
 	},
 	InsufficientScope: {
@@ -420,8 +411,7 @@ var table = map[Code]Diagnosis{
 		Title: "The upstream refuses the connection",
 		Cause: "Nothing listens at the upstream's address and port, or a firewall rejects it.",
 		Remedy: []string{
-			"Check host and port of the URL",
-			" check that the service runs.",
+			"Check host and port of the URL; check that the service runs.",
 		},
 	},
 	DNSFailure: {
@@ -437,8 +427,7 @@ var table = map[Code]Diagnosis{
 		Title: "The upstream did not answer in time",
 		Cause: "Connecting, the TLS handshake or the answer's header took longer than allowed.",
 		Remedy: []string{
-			"Try again",
-			" raise [proxy] upstream_timeout if the API is known to be slow.",
+			"Try again; raise [proxy] upstream_timeout if the API is known to be slow.",
 		},
 	},
 	TLSCertificate: {
@@ -455,8 +444,7 @@ var table = map[Code]Diagnosis{
 		Title: "The upstream closed the connection",
 		Cause: "The connection ended before the answer was complete.",
 		Remedy: []string{
-			"Try again",
-			" look at the upstream's log if it lasts.",
+			"Try again; look at the upstream's log if it lasts.",
 		},
 	},
 	UpstreamInvalid: {
@@ -474,8 +462,7 @@ var table = map[Code]Diagnosis{
 		Title: "The token is missing or wrong",
 		Cause: "The request has no valid Authorization: Bearer token.",
 		Remedy: []string{
-			"Send the admin token (STATE_DIR/admin.token), or use the Unix socket",
-			" on the gateway send the caller's token.",
+			"Send the admin token (STATE_DIR/admin.token), or use the Unix socket; on the gateway send the caller's token.",
 		},
 	},
 	NotFound: {
