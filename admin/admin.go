@@ -69,5 +69,6 @@ func (s *Server) Metrics() http.Handler {
 // Limits of what the API reads and of how long it takes.
 const (
 	maxBody      = 1 << 20
+	bodyTimeout  = 30 * time.Second
 	storeTimeout = 30 * time.Second
 )

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -21,14 +22,26 @@ func decode(w http.ResponseWriter, r *http.Request, into map[string]any) error {
 	if err := isJSON(r); err != nil {
 		return err
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return invalid("body: is larger than 1 MiB")
-	}
+	data, err := readBody(w, r)
 	if err != nil {
-		return invalid("body: broke off")
+		return err
 	}
 	return members(data, "", into)
+}
+
+// readBody reads a body of bounded size in bounded time.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	c := http.NewResponseController(w)
+	_ = c.SetReadDeadline(time.Now().Add(bodyTimeout)) // a writer in memory has none
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	_ = c.SetReadDeadline(time.Time{}) // what follows may take longer
+	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+		return nil, invalid("body: is larger than 1 MiB")
+	}
+	if err != nil {
+		return nil, invalid("body: broke off, or took longer than 30 s")
+	}
+	return data, nil
 }
 
 // members decodes the object's members; prefix is the path of the object itself.
@@ -80,9 +93,9 @@ func bodyless(w http.ResponseWriter, r *http.Request) error {
 	if err := isJSON(r); err != nil {
 		return err
 	}
-	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	data, err := readBody(w, r)
 	if err != nil {
-		return invalid("body: is larger than 1 MiB, or broke off")
+		return err
 	}
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil
