@@ -56,7 +56,7 @@ func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credent
 	t := newTrial(c.client(p), p, cred, c.now)
 	r := report(t.run(ctx))
 	r.Credential, r.Provider, r.Type = cred.Ref.String(), p.Name, auth.TypeOf(p, cred)
-	r.Steps, r.CheckedAt = t.rec.taken(), start.UTC()
+	r.Steps, r.CheckedAt = t.rec.taken(), start.UTC().Truncate(time.Millisecond)
 	took := c.now().Sub(start)
 	r.TookMS = took.Milliseconds()
 	c.durations.WithLabelValues(p.Name).Observe(took.Seconds())
