@@ -108,8 +108,9 @@ func TestRealTokenIsRenewed(t *testing.T) {
 		}
 		seen[i] = true
 	}
-	if n := server.Grants(t, plainClient(t))["client_credentials:ok"]; n != len(seen) || n < 3 || n > 5 {
-		t.Errorf("%d grants for %d tokens in five seconds, want as many, and three or four", n, len(seen))
+	// The last grant may come after the last look.
+	if n := server.Grants(t, plainClient(t))["client_credentials:ok"]; n < len(seen) || n > len(seen)+1 || n < 3 || n > 5 {
+		t.Errorf("%d grants for %d tokens in five seconds, want as many, and about four", n, len(seen))
 	}
 }
 
