@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net/http"
 	"net/url"
 	"strconv"
 	"sync/atomic"
@@ -23,7 +24,8 @@ type exchange struct {
 	method, host, path string // as logged; the path without its query
 
 	target
-	body *replay
+	body    *replay
+	trailer http.Header // the runner's own map, which is filled when its body ends; ReverseProxy's copy never is
 
 	tries    int
 	waited   time.Duration // in the limits' queues

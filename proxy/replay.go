@@ -35,7 +35,7 @@ func newReplay(r *http.Request, limit int64, pool *atomic.Int64) *replay {
 	if r.ContentLength > limit {
 		limit = 0
 	}
-	return &replay{pool: pool, limit: limit, src: r.Body, trailer: r.Trailer}
+	return &replay{pool: pool, limit: limit, src: r.Body}
 }
 
 // again reports whether the body can be sent once more from its beginning. A nil

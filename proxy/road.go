@@ -147,6 +147,7 @@ func (s *Server) hand(w http.ResponseWriter, r *http.Request, x *exchange) {
 		x.entry.used.touch(x.caller.Name, x.start)
 	}
 	defer x.release()
+	x.trailer = r.Trailer
 	s.reverse.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey, x)))
 }
 

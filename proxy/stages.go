@@ -23,7 +23,9 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 // authenticate around limit around send, for the exchange in the context.
 func (s *Server) dispatch(req *http.Request) (*http.Response, error) {
 	x := exchangeOf(req.Context())
-	x.body = newReplay(req, x.st.ReplayLimit, &s.used.replay)
+	if x.body = newReplay(req, x.st.ReplayLimit, &s.used.replay); x.body != nil {
+		x.body.trailer = x.trailer
+	}
 	resp, err := s.retry(req, x)
 	if err != nil {
 		return nil, err

@@ -48,15 +48,11 @@ func StaticBinary(tb testing.TB) string {
 	return path
 }
 
-// build leaves the program in the user's cache folder. Several processes may
+// build leaves the program in the cache folder. Several processes may
 // build at once: each puts a whole file in its place.
 func build(name string, env []string, flags ...string) (string, error) {
-	cache, err := os.UserCacheDir()
+	dir, err := cacheDir()
 	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(cache, "sallyport-test")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}
 	temp, err := os.MkdirTemp(dir, "build-*")
