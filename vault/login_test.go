@@ -17,24 +17,25 @@ import (
 
 // FM-06: the token is renewed, and replaced before its maximum life ends; no call fails meanwhile.
 func TestVaultAppRoleRenewsAndLogsInAgain(t *testing.T) {
+	t.Parallel()
 	server := testserver.StartVault(t, testserver.VaultOptions{})
-	o := roleOptions(t, server, map[string]any{"token_ttl": "2s", "token_max_ttl": "5s"})
+	o := roleOptions(t, server, map[string]any{"token_ttl": "3s", "token_max_ttl": "7s"})
 	v := loggedIn(t, o)
 	c := newCredential(t, "crm", "token", "1")
 	mustPut(t, v.Vault, c)
-	if s := v.Status(); !s.LoggedIn || !s.Up || s.Sealed || time.Until(s.TokenExpiry) > 2*time.Second || s.LastSuccess.IsZero() {
-		t.Errorf("Status = %+v after login with a token of 2 s", s)
+	if s := v.Status(); !s.LoggedIn || !s.Up || s.Sealed || time.Until(s.TokenExpiry) > 3*time.Second || s.LastSuccess.IsZero() {
+		t.Errorf("Status = %+v after login with a token of 3 s", s)
 	}
-	if got := testutil.ToFloat64(v.metrics.expiry); time.Until(time.UnixMilli(int64(got*1000))).Abs() > 3*time.Second {
+	if got := testutil.ToFloat64(v.metrics.expiry); time.Until(time.UnixMilli(int64(got*1000))).Abs() > 4*time.Second {
 		t.Errorf("vault_token_expiry_timestamp_seconds = %v", got)
 	}
-	for end := time.Now().Add(11 * time.Second); time.Now().Before(end); time.Sleep(25 * time.Millisecond) {
+	for end := time.Now().Add(13 * time.Second); time.Now().Before(end); time.Sleep(25 * time.Millisecond) {
 		if _, err := v.Get(t.Context(), c.Ref); err != nil {
 			t.Fatalf("FM-06: %v after %d logins and %d renewals: %v", err, v.calls(opLogin, "ok"), v.calls(opRenew, "ok"), err)
 		}
 	}
 	if logins, renewals := v.calls(opLogin, "ok"), v.calls(opRenew, "ok"); logins < 3 || logins > 8 || renewals < 4 {
-		t.Errorf("FM-06: %d logins and %d renewals in 11 s with ttl 2 s and max ttl 5 s", logins, renewals)
+		t.Errorf("FM-06: %d logins and %d renewals in 13 s with ttl 3 s and max ttl 7 s", logins, renewals)
 	}
 	if denied := v.calls("read", "vault_denied"); denied != 0 {
 		t.Errorf("FM-06: %d reads were denied", denied)
@@ -43,6 +44,7 @@ func TestVaultAppRoleRenewsAndLogsInAgain(t *testing.T) {
 
 // FM-06: a revoked token is replaced once, by whoever notices first, and the calls that noticed go through.
 func TestVaultRevokedToken(t *testing.T) {
+	t.Parallel()
 	server := testserver.StartVault(t, testserver.VaultOptions{})
 	v := loggedIn(t, roleOptions(t, server, map[string]any{}))
 	c := newCredential(t, "crm", "token", "1")
@@ -78,6 +80,7 @@ func TestVaultRevokedToken(t *testing.T) {
 }
 
 func TestVaultWrongSecretID(t *testing.T) {
+	t.Parallel()
 	server := testserver.StartVault(t, testserver.VaultOptions{})
 	o := roleOptions(t, server, map[string]any{})
 	right := o.SecretIDFile
@@ -105,6 +108,7 @@ func TestVaultWrongSecretID(t *testing.T) {
 
 // A path that the policy does not allow costs no login.
 func TestVaultDeniedPath(t *testing.T) {
+	t.Parallel()
 	server := testserver.StartVault(t, testserver.VaultOptions{})
 	o := roleOptions(t, server, map[string]any{})
 	server.Policy(t, "store", policy+`
@@ -133,6 +137,7 @@ path "secret/data/sallyport/credentials/closed/*" { capabilities = ["deny"] }`)
 }
 
 func TestVaultTokenFile(t *testing.T) {
+	t.Parallel()
 	server := testserver.StartVault(t, testserver.VaultOptions{})
 	server.Policy(t, "store", policy)
 	token := func(ttl string) string {
@@ -161,6 +166,7 @@ func TestVaultTokenFile(t *testing.T) {
 
 // A given token is renewed too; when it cannot be renewed any more its end is told, not hammered.
 func TestVaultGivenTokenEnds(t *testing.T) {
+	t.Parallel()
 	server := testserver.StartVault(t, testserver.VaultOptions{})
 	o := VaultOptions{Address: server.Address, Method: "token", Token: secret.New(
 		server.NewToken(t, map[string]any{"policies": []string{"default"}, "ttl": "2s", "explicit_max_ttl": "4s"}))}
@@ -179,6 +185,7 @@ func TestVaultGivenTokenEnds(t *testing.T) {
 }
 
 func TestVaultRevokeOnExit(t *testing.T) {
+	t.Parallel()
 	server := testserver.StartVault(t, testserver.VaultOptions{})
 	for _, revoke := range []bool{true, false} {
 		o := roleOptions(t, server, map[string]any{})
@@ -210,6 +217,7 @@ func TestVaultRevokeOnExit(t *testing.T) {
 
 // FM-01, FM-02, FM-05: nothing hangs while Vault is not there, and all is well once it is.
 func TestVaultAwayAtStart(t *testing.T) {
+	t.Parallel()
 	dir, address := t.TempDir(), testserver.FreeAddr(t)
 	v := runVault(t, VaultOptions{Address: "http://" + address, Method: "token", Token: secret.New("test-root")})
 	ref := newCredential(t, "crm").Ref
@@ -262,6 +270,7 @@ func TestVaultAwayAtStart(t *testing.T) {
 }
 
 func TestVaultMounts(t *testing.T) {
+	t.Parallel()
 	server := testserver.StartVault(t, testserver.VaultOptions{})
 	server.Do(t, http.MethodPost, "sys/mounts/one", map[string]any{"type": "kv", "options": map[string]any{"version": "1"}})
 	server.Do(t, http.MethodPost, "sys/mounts/transit", map[string]any{"type": "transit"})

@@ -120,7 +120,7 @@ func TestVaultSecretFileModes(t *testing.T) {
 	if v := loggedIn(t, o); !strings.Contains(v.log.String(), "readable by everybody") {
 		t.Error("a world-readable token_file is not warned about")
 	}
-	if err := os.Chmod(o.TokenFile, 0o666); err != nil { //nolint:gosec // the mode that is refused
+	if err := os.Chmod(o.TokenFile, 0o666); err != nil {
 		t.Fatal(err)
 	}
 	if err := runVault(t, o).Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "writable by everybody") {

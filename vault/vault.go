@@ -31,7 +31,7 @@ const (
 var errSlow = errors.New("no answer in time")
 
 // VaultOptions say where Vault is and how to log in.
-type VaultOptions struct {
+type VaultOptions struct { //nolint:revive // it stands beside FileOptions
 	Address       string // http://host:port or https://host:port
 	Namespace     string // "": none
 	Mount         string // of the KV secrets engine; "": secret
