@@ -86,7 +86,7 @@ func fingerprint(f providerForm, pem []byte) string {
 }
 
 // table finds hosts that two providers own, and such as the CA may not sign for.
-func (r *report) table(ps []*provider.Provider, constraints []string, warnings *[]string) *provider.Table {
+func (r *report) table(ps []*provider.Provider, constraints []string) *provider.Table {
 	t, conflicts := provider.NewTable(ps)
 	for _, c := range conflicts {
 		a, b := c.A, c.B
@@ -110,7 +110,7 @@ func (r *report) table(ps []*provider.Provider, constraints []string, warnings *
 		}
 	}
 	if len(outside) > 0 {
-		*warnings = append(*warnings, "proxy.ca.permitted leaves out the hosts of built-in providers, whose requests cannot be intercepted: "+strings.Join(outside, ", "))
+		r.warnings = append(r.warnings, "proxy.ca.permitted leaves out the hosts of built-in providers, whose requests cannot be intercepted: "+strings.Join(outside, ", "))
 	}
 	return t
 }

@@ -38,7 +38,7 @@ type Proxy struct {
 	Auth            string         `toml:"auth" oneof:"token none"`
 	Unmatched       string         `toml:"unmatched" oneof:"tunnel deny"`
 	AllowNetworks   []netip.Prefix `toml:"allow_networks"`
-	TunnelPorts     []int          `toml:"tunnel_ports" min:"1"` // none: any
+	TunnelPorts     []int          `toml:"tunnel_ports" min:"1" max:"65535"` // none: any
 	Hosts           []string       `toml:"hosts"`
 	AnonymousCaller string         `toml:"anonymous_caller"`
 	MaxConnections  int            `toml:"max_connections"` // 0: from the file descriptor limit
@@ -94,7 +94,7 @@ type Vault struct {
 	Namespace      string        `toml:"namespace"`
 	Mount          string        `toml:"mount"`
 	Prefix         string        `toml:"prefix"`
-	KVVersion      int           `toml:"kv_version"` // 0: ask the mount
+	KVVersion      int           `toml:"kv_version" max:"2"` // 0: ask the mount
 	CAFile         string        `toml:"ca_file"`
 	ClientCertFile string        `toml:"client_cert_file"`
 	ClientKeyFile  string        `toml:"client_key_file"`

@@ -36,15 +36,8 @@ func (r *report) proxy(p *Proxy) {
 	if !local(p.Listen) && p.Auth != "token" {
 		r.add("proxy.auth", `%q is for loopback and Unix listeners, but proxy.listen is %s; use "token"`, p.Auth, p.Listen)
 	}
-	for i, port := range p.TunnelPorts {
-		if port > 65535 {
-			r.add(index("proxy.tunnel_ports", i), "%d is not a port; use 1 to 65535", port)
-		}
-	}
 	r.hostNames("proxy.hosts", p.Hosts)
-	if !credential.ValidPart(p.AnonymousCaller) {
-		r.add("proxy.anonymous_caller", "%q is not a caller's name", p.AnonymousCaller)
-	}
+	r.part("proxy.anonymous_caller", p.AnonymousCaller)
 }
 
 func (r *report) ca(ca *CA) {
@@ -70,10 +63,9 @@ func (r *report) admin(a *Admin) {
 }
 
 func (r *report) vault(v *Vault) {
-	switch {
-	case v.Address == "":
+	if v.Address == "" {
 		r.add("vault.address", `is empty, but store.backend is "vault"; set it or VAULT_ADDR, for example https://vault.internal:8200`)
-	default:
+	} else {
 		r.url("vault.address", v.Address, true)
 	}
 	v.Mount, v.Prefix = strings.Trim(v.Mount, "/"), strings.Trim(v.Prefix, "/")
@@ -84,9 +76,6 @@ func (r *report) vault(v *Vault) {
 	}
 	if v.Mount == "" {
 		r.add("vault.mount", `is empty; use the path of the KV engine, for example "secret"`)
-	}
-	if v.KVVersion > 2 {
-		r.add("vault.kv_version", "%d is not a version of the KV engine; use 1 or 2, or 0 to ask the mount", v.KVVersion)
 	}
 	if (v.ClientCertFile == "") != (v.ClientKeyFile == "") {
 		r.add("vault", "client_cert_file and client_key_file belong together; set both or none")
@@ -146,7 +135,7 @@ func (r *report) listeners(f *form) {
 		}
 		r.callerExists(join(key, "caller"), l.Caller, f.Callers)
 	}
-	if f.Proxy.Auth == "none" {
+	if f.Proxy.Auth == "none" && credential.ValidPart(f.Proxy.AnonymousCaller) {
 		r.callerExists("proxy.anonymous_caller", f.Proxy.AnonymousCaller, f.Callers)
 	}
 	take("admin.listen", f.Admin.Listen)

@@ -3,7 +3,6 @@ package configs
 import (
 	"fmt"
 	"maps"
-	"math"
 	"net/netip"
 	"net/url"
 	"reflect"
@@ -74,7 +73,7 @@ func (d *decoder) value(path string, in any, out reflect.Value, f field) {
 func (d *decoder) asTable(path string, in any) (map[string]any, bool) {
 	m, ok := in.(map[string]any)
 	if !ok {
-		d.report.add(path, "is %s; a table was expected, [%s]", kindOf(in), d.report.display(path))
+		d.report.add(path, "is %s; a table was expected", kindOf(in))
 	}
 	return m, ok
 }
@@ -85,7 +84,15 @@ func (d *decoder) tables(path string, in any, out reflect.Value, f field) {
 		d.report.add(path, "is not built yet; leave it out")
 		return
 	}
-	for i, m := range d.elements(path, in) {
+	switch in.(type) {
+	case []map[string]any, []any:
+	default:
+		d.report.add(path, "is %s; an array of tables was expected, [[%s]]", kindOf(in), d.report.display(path))
+	}
+	for i, m := range tablesOf(in) {
+		if m == nil {
+			d.report.add(index(path, i), "is no table; a table was expected")
+		}
 		v := reflect.New(out.Type().Elem())
 		if e, ok := v.Interface().(interface{ setDefaults() }); ok {
 			e.setDefaults()
@@ -95,20 +102,16 @@ func (d *decoder) tables(path string, in any, out reflect.Value, f field) {
 	}
 }
 
-// elements gives the tables of an array. One that is no table is an empty one,
-// so that the indices stay.
-func (d *decoder) elements(path string, in any) []map[string]any {
+// tablesOf gives the tables of an array, [[...]] or inline. An element that is
+// something else is nil, so that the indices stay.
+func tablesOf(in any) []map[string]any {
 	if ms, ok := in.([]map[string]any); ok {
 		return ms
 	}
-	list, ok := in.([]any)
-	if !ok {
-		d.report.add(path, "is %s; an array of tables was expected, [[%s]]", kindOf(in), d.report.display(path))
-	}
-	var ms []map[string]any
+	list, _ := in.([]any)
+	ms := make([]map[string]any, len(list))
 	for i, e := range list {
-		m, _ := d.asTable(index(path, i), e)
-		ms = append(ms, m)
+		ms[i], _ = e.(map[string]any)
 	}
 	return ms
 }
@@ -219,8 +222,8 @@ func (d *decoder) int(path string, in any, out *int, f field) bool {
 	var n int64
 	switch {
 	case !scalar(d, path, in, &n, "a whole number"):
-	case n < int64(f.min) || n > math.MaxInt32:
-		d.report.add(path, "%d is out of range; use %d to %d", n, f.min, math.MaxInt32)
+	case n < int64(f.min) || n > int64(f.max):
+		d.report.add(path, "%d is out of range; use %d to %d", n, f.min, f.max)
 	default:
 		*out = int(n)
 		return true

@@ -49,6 +49,8 @@ type report struct {
 	names map[string]string // of array elements: provider[0] -> provider.crm
 	env   map[string]string // keys that the environment has set -> its variable
 	list  Faults
+
+	warnings []string // what is no fault
 }
 
 // add tells a fault of the key at path, which is written with indices.

@@ -17,7 +17,7 @@ import (
 //	unbuilt:"b"      those of oneof whose part is not built yet
 //	later:"true"     the key's part is not built yet: only the default is taken
 //	form:"size"      an int64 of bytes, written "1MiB"
-//	min:"1"          the least value of an int
+//	min:"1" max:"9"  the bounds of an int; without them 0 and 1<<31 - 1
 //	positive:"true"  a duration that must not be zero
 type form struct {
 	Proxy       Proxy            `toml:"proxy"`
@@ -155,7 +155,7 @@ type needsForm struct {
 }
 
 type signalForm struct {
-	Status int               `toml:"status"`
+	Status int               `toml:"status" max:"599"`
 	Body   string            `toml:"body"`
 	Header map[string]string `toml:"header"`
 	Means  string            `toml:"means" oneof:"expired invalid scope permission rate_limited policy" noun:"a meaning"`

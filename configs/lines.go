@@ -82,6 +82,7 @@ func (s *scanner) header() string {
 	parts := s.key()
 	for i, part := range parts {
 		path = join(path, part)
+		s.note(path, line)
 		if array && i == len(parts)-1 {
 			s.count[path]++
 		}
@@ -89,7 +90,7 @@ func (s *scanner) header() string {
 			path = index(path, n-1)
 		}
 	}
-	s.note(path, line)
+	s.lines[path] = line // whatever a table below it has noted before
 	return path
 }
 

@@ -75,11 +75,12 @@ func load(o Options, text []byte) (*Config, error) {
 	c := &Config{Path: o.Path, form: &f, EnvUsed: r.used(&f, env)}
 	r.daemon(&f)
 	c.Providers = r.providers(&f, tree, o.Types)
-	c.Table = r.table(c.Providers, f.Proxy.CA.Permitted, &c.Warnings)
+	c.Table = r.table(c.Providers, f.Proxy.CA.Permitted)
 	c.Callers = r.callers(&f, c.Table)
 	if err := r.err(); err != nil {
 		return nil, err
 	}
+	c.Warnings = r.warnings
 	c.Proxy, c.Admin, c.Log, c.Store, c.Vault, c.Retry = f.Proxy, f.Admin, f.Log, f.Store, f.Vault, f.Retry
 	c.Limits = limitsOf(ownLimitsForm{f.Limits.Rate, f.Limits.Burst, f.Limits.Concurrency, f.Limits.MaxWait})
 	return c, nil
@@ -105,9 +106,8 @@ func (r *report) parse(text string) map[string]any {
 // nameElements lets faults of callers and providers say their names.
 func (r *report) nameElements(tree map[string]any) {
 	for _, array := range []string{"caller", "provider"} {
-		elements, _ := tree[array].([]map[string]any)
 		seen := map[string]bool{}
-		for i, e := range elements {
+		for i, e := range tablesOf(tree[array]) {
 			if name, _ := e["name"].(string); credential.ValidPart(name) && !seen[name] {
 				r.names[index(array, i)], seen[name] = join(array, name), true
 			}

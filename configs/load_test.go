@@ -1,15 +1,331 @@
 package configs
 
 import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/provider"
 )
+
+// mustLoad loads a text that has no faults.
+func mustLoad(t *testing.T, text string, environ ...string) *Config {
+	t.Helper()
+	c, err := load(Options{Path: "sallyport.toml", Environ: environ, Types: testTypes}, []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// faultsOf loads a text that has faults.
+func faultsOf(t *testing.T, text string, environ ...string) string {
+	t.Helper()
+	_, err := load(Options{Path: "sallyport.toml", Environ: environ, Types: testTypes}, []byte(text))
+	var faults Faults
+	if !errors.As(err, &faults) {
+		t.Fatalf("load(%q): %v; want faults", text, err)
+	}
+	return faults.Error()
+}
 
 func TestDefaults(t *testing.T) {
 	c, err := Load(Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	want := defaults()
+	if !reflect.DeepEqual(c.Proxy, want.Proxy) || !reflect.DeepEqual(c.Vault, want.Vault) || c.Retry != want.Retry || c.Log != want.Log || c.Store != want.Store {
+		t.Errorf("Load without a file = %+v; want the defaults", c)
+	}
+	if c.Limits.MaxWait != 10*time.Second || len(c.Callers) != 0 || c.Path != "" || len(c.EnvUsed) != 0 || len(c.Warnings) != 0 {
+		t.Errorf("Load without a file = %+v", c)
+	}
+	if c.Table.Get("github") == nil || c.Table.Get("github").Configured || !c.Table.Get("github").Builtin {
+		t.Error("github is not a built-in provider that nobody configured")
+	}
+}
+
+func TestLoad(t *testing.T) {
+	c := mustLoad(t, `
+[proxy]
+listen = "unix:/run/sallyport/proxy.sock"
+auth = "none"
+anonymous_caller = "orders"
+allow_networks = ["10.0.0.0/8", "192.0.2.1"]
+tunnel_ports = []
+replay_limit = "512KiB"
+upstream_timeout = "1m30s"
+upstream_proxy = "http://user:hunter2@proxy.internal:3128"
+[[proxy.listener]]
+listen = "[::1]:3130"
+caller = "orders"
+[limits]
+rate = ["10/s", "100/10s"]
+[retry]
+budget = 1
+[[caller]]
+name = "orders"
+workspace = "acme"
+token_sha256 = "E3B0C44298FC1C149AFBF4C8996FB92427AE41E4649B934CA495991B7852B855"
+[caller.limits]
+concurrency = 5
+[[caller.allow]]
+credentials = ["github/*", "crm/main"]
+methods = ["GET"]
+paths = ["/repos/**", "/*/x"]
+[[provider]]
+name = "crm"
+hosts = ["crm.internal:8443", "{shop}.crm.internal"]
+base_url = "https://crm.internal:8443/"
+types = ["oauth2_authorization_code"]
+[provider.headers]
+"X-Version" = "2"
+[[provider.place]]
+in = "header"
+name = "X-Api-Key"
+value = "Token token={api_key}"
+[provider.limits]
+rate = ["300/min"]
+`)
+	if want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32")}; !slices.Equal(c.Proxy.AllowNetworks, want) {
+		t.Errorf("allow_networks = %v", c.Proxy.AllowNetworks)
+	}
+	if c.Proxy.ReplayLimit != 512<<10 || c.Proxy.UpstreamTimeout != 90*time.Second || len(c.Proxy.TunnelPorts) != 0 || c.Proxy.UpstreamProxy.Host != "proxy.internal:3128" {
+		t.Errorf("proxy = %+v", c.Proxy)
+	}
+	if want := []provider.Rate{{Count: 10, Window: time.Second}, {Count: 100, Window: 10 * time.Second}}; !slices.Equal(c.Limits.Rates, want) {
+		t.Errorf("limits = %+v", c.Limits)
+	}
+	caller := c.Callers[0]
+	if caller.Workspace != "acme" || caller.Environment != "production" || caller.Limits.Concurrency != 5 || caller.Limits.MaxWait >= 0 || !strings.HasPrefix(caller.TokenSHA256, "e3b0") {
+		t.Errorf("caller = %+v", caller)
+	}
+	crm := c.Table.Get("crm")
+	if crm.Builtin || !crm.Configured || crm.BaseURL != "https://crm.internal:8443" || crm.Type != "api_key" || !crm.Refresh.Rotates || crm.Limits.MaxWait >= 0 {
+		t.Errorf("crm = %+v", crm)
+	}
+	if want := []provider.Place{{In: provider.InHeader, Name: "X-Api-Key", Value: "Token token={api_key}"}}; !slices.Equal(crm.Places, want) {
+		t.Errorf("places = %+v", crm.Places)
+	}
+	if want := []provider.Header{{Name: "X-Version", Value: "2"}}; !slices.Equal(crm.Headers, want) {
+		t.Errorf("headers = %+v", crm.Headers)
+	}
+}
+
+func TestOverrideOfABuiltinEntry(t *testing.T) {
+	plain := mustLoad(t, "").Table.Get("gitlab")
+	c := mustLoad(t, `
+provider = [{ name = "gitlab", hosts = ["gitlab.internal"], base_url = "https://gitlab.internal/api/v4", verify = { path = "/version" } }]
+`)
+	own := c.Table.Get("gitlab")
+	if own.Fingerprint == plain.Fingerprint {
+		t.Error("the fingerprint of an overridden entry is that of the built-in one")
+	}
+	if !own.Builtin || !own.Configured {
+		t.Errorf("Builtin %v, Configured %v; want both", own.Builtin, own.Configured)
+	}
+	own.Hosts, own.BaseURL, own.Verify.Path, own.Configured, own.Fingerprint = plain.Hosts, plain.BaseURL, plain.Verify.Path, false, plain.Fingerprint
+	if !reflect.DeepEqual(own, plain) {
+		t.Errorf("the override changed more than it sets:\n%+v\n%+v", own, plain)
+	}
+	if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "provider.gitlab: base_url is overridden, but oauth2.token_url is still https://gitlab.com/oauth/token") {
+		t.Errorf("warnings %q; want one of the token endpoint", c.Warnings)
+	}
+}
+
+func TestFingerprint(t *testing.T) {
+	const entry = "[[provider]]\nname = \"crm\"\nhosts = [\"crm.internal\"]\n"
+	base := mustLoad(t, entry).Table.Get("crm").Fingerprint
+	if again := mustLoad(t, "# moved\n"+entry).Table.Get("crm").Fingerprint; again != base {
+		t.Error("the fingerprint changes where the entry does not")
+	}
+	for _, more := range []string{"anonymous = true", `headers = { X = "1" }`, `upstream_proxy = "http://u:a@p:1"`, `upstream_proxy = "http://u:b@p:1"`, `place = [{ in = "query", name = "k", value = "{api_key}" }]`, `limits = { max_wait = "1s" }`} {
+		got := mustLoad(t, entry+more).Table.Get("crm").Fingerprint
+		if got == base {
+			t.Errorf("the fingerprint does not see %s", more)
+		}
+		if strings.HasPrefix(more, "upstream_proxy") {
+			base = got // a changed password is a change
+		}
+	}
+}
+
+func TestRoots(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"empty.pem": "nothing\n", "open.pem": "nothing\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(filepath.Join(dir, "open.pem"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	entry := func(name string) string {
+		return "[[provider]]\nname = \"crm\"\nhosts = [\"crm.internal\"]\nca_file = \"" + filepath.Join(dir, name) + "\""
+	}
+	if got := faultsOf(t, entry("empty.pem")); !strings.Contains(got, "sallyport.toml:4: provider.crm.ca_file: ") || !strings.Contains(got, "no certificate in PEM") {
+		t.Error(got)
+	}
+	if got := faultsOf(t, entry("open.pem")); !strings.Contains(got, "writable by everybody") {
+		t.Error(got)
+	}
+}
+
+func TestLoadReadsTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sallyport.toml")
+	if _, err := Load(Options{Path: path}); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("a missing file: %v; want an error that names it", err)
+	}
+	if err := os.WriteFile(path, []byte("[log]\nlevel = \"loud\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(Options{Path: path}); err == nil || err.Error() != path+`:2: log.level: "loud" is not known; use debug, info, warn or error` {
+		t.Errorf("Load: %v", err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(Options{Path: path}); err == nil || !strings.Contains(err.Error(), "writable by everybody") {
+		t.Errorf("a file that everybody may write: %v", err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	env := map[string]string{"XDG_CONFIG_HOME": filepath.Join(dir, "xdg"), "HOME": filepath.Join(dir, "home")}
+	find := func(flag string) string { return Find(flag, func(k string) string { return env[k] }) }
+	write := func(path string) string {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	check := func(got, want string) {
+		t.Helper()
+		if got != want {
+			t.Errorf("Find = %q; want %q", got, want)
+		}
+	}
+	check(find(""), "")
+	home := write(filepath.Join(dir, "home", ".config", "sallyport", "sallyport.toml"))
+	check(find(""), "")
+	xdg := write(filepath.Join(dir, "xdg", "sallyport", "sallyport.toml"))
+	check(find(""), xdg)
+	delete(env, "XDG_CONFIG_HOME")
+	check(find(""), home)
+	write("sallyport.toml")
+	check(find(""), "sallyport.toml")
+	env["SALLYPORT_CONFIG"] = "/etc/sallyport.toml"
+	check(find(""), "/etc/sallyport.toml")
+	check(find("flag.toml"), "flag.toml")
+}
+
+var commented = regexp.MustCompile(`(?m)^#(["\[a-z])`)
+
+func TestReferenceIsTheDefaults(t *testing.T) {
+	c := mustLoad(t, string(Reference()))
+	want := defaults()
+	if !reflect.DeepEqual(withoutLists(*c.form), withoutLists(want)) {
+		t.Errorf("the reference is\n%+v\nbut the defaults are\n%+v", c.form, want)
+	}
+}
+
+// withoutLists writes a form, in which an empty list is like none.
+func withoutLists(f form) string {
+	var b bytes.Buffer
+	(&writer{out: &b}).table("", reflect.ValueOf(f))
+	return b.String()
+}
+
+func TestReferenceHasEveryKey(t *testing.T) {
+	text := commented.ReplaceAllString(string(Reference()), "$1")
+	r := &report{}
+	if r.parse(text) == nil {
+		t.Fatal(r.err())
+	}
+	have := map[string]bool{}
+	for path := range r.lines {
+		have[regexp.MustCompile(`\[\d+\]`).ReplaceAllString(path, "")] = true
+	}
+	for _, key := range everyKey("", reflect.TypeFor[form]()) {
+		if !have[key] {
+			t.Errorf("reference.toml does not have %s", key)
+		}
+	}
+	text = regexp.MustCompile(`(?s)\n\[\[credential\]\].*`).ReplaceAllString(text, "") // not built yet, whatever it says
+	c := mustLoad(t, text)
+	if len(c.Callers) != 1 || c.Table.Get("crm") == nil || len(c.Proxy.Listeners) != 1 {
+		t.Error("the commented parts of the reference do not count once the signs are gone")
+	}
+}
+
+func everyKey(path string, typ reflect.Type) []string {
+	var keys []string
+	for _, f := range keysOf(typ) {
+		key, t := join(path, f.name), typ.Field(f.index).Type
+		keys = append(keys, key)
+		if isArray(t) {
+			t = t.Elem()
+		}
+		if isTable(t) {
+			keys = append(keys, everyKey(key, t)...)
+		}
+	}
+	return keys
+}
+
+func TestEveryFieldHasAKey(t *testing.T) {
+	for _, key := range everyKey("", reflect.TypeFor[form]()) {
+		if strings.HasSuffix(key, `""`) {
+			t.Errorf("a field after %s has no toml tag", key)
+		}
+	}
+}
+
+func TestWriteTOML(t *testing.T) {
+	text := commented.ReplaceAllString(string(Reference()), "$1")
+	text = regexp.MustCompile(`(?s)\n\[\[credential\]\].*`).ReplaceAllString(text, "")
+	for _, in := range []string{"", text, "[proxy]\nlisten = \"unix:/a \\\"b\\\"\\u0001\"\n[proxy.ca]\npermitted = [\"a.internal\"]\n"} {
+		c := mustLoad(t, in)
+		var b bytes.Buffer
+		if err := c.WriteTOML(&b); err != nil {
+			t.Fatal(err)
+		}
+		again := mustLoad(t, b.String())
+		again.form, again.Table, c.form, c.Table = nil, nil, nil, nil
+		if !reflect.DeepEqual(again, c) && withoutNil(again) != withoutNil(c) {
+			t.Errorf("what is written is not what was read:\n%s", b.String())
+		}
+	}
+}
+
+func withoutNil(c *Config) string {
+	var b strings.Builder
 	for _, p := range c.Providers {
-		t.Logf("%+v", p)
+		b.WriteString(p.Name + p.Fingerprint + "\n")
+	}
+	f := form{Proxy: c.Proxy, Admin: c.Admin, Log: c.Log, Store: c.Store, Vault: c.Vault, Retry: c.Retry}
+	return b.String() + withoutLists(f)
+}
+
+func TestWriteTOMLHasNoSecret(t *testing.T) {
+	c := mustLoad(t, "[proxy]\nupstream_proxy = \"http://user:hunter2@proxy:1\"\n[[provider]]\nname = \"github\"\nupstream_proxy = \"http://user:hunter2@proxy:1\"\n", "VAULT_TOKEN=hunter2")
+	var b bytes.Buffer
+	if err := c.WriteTOML(&b); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(b.String(), "hunter2") || strings.Count(b.String(), "user:xxxxx@proxy") != 2 {
+		t.Errorf("written:\n%s", b.String())
 	}
 }

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"math"
 	"net/netip"
 	"net/url"
 	"reflect"
@@ -21,7 +22,7 @@ type field struct {
 	noun     string
 	later    bool
 	positive bool
-	min      int
+	min, max int
 }
 
 // keysOf gives a struct's keys in their order.
@@ -37,10 +38,17 @@ func keysOf(t reflect.Type) []field {
 			f.oneof = strings.Split(choices, " ")
 		}
 		f.unbuilt = strings.Fields(tag.Get("unbuilt"))
-		f.min, _ = strconv.Atoi(tag.Get("min"))
+		f.min, f.max = number(tag.Get("min"), 0), number(tag.Get("max"), math.MaxInt32)
 		fields = append(fields, f)
 	}
 	return fields
+}
+
+func number(s string, otherwise int) int {
+	if n, err := strconv.Atoi(s); err == nil {
+		return n
+	}
+	return otherwise
 }
 
 // choices that can be made today.
