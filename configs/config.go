@@ -69,7 +69,7 @@ type Admin struct {
 	Listen        string        `toml:"listen"`
 	MetricsListen string        `toml:"metrics_listen"`
 	Hosts         []string      `toml:"hosts"`
-	PublicURL     string        `toml:"public_url"`
+	PublicURL     string        `toml:"public_url" later:"true"`
 	TokenFile     string        `toml:"token_file"`
 	InUseWindow   time.Duration `toml:"in_use_window"`
 }
@@ -94,7 +94,7 @@ type Vault struct {
 	Namespace      string        `toml:"namespace"`
 	Mount          string        `toml:"mount"`
 	Prefix         string        `toml:"prefix"`
-	KVVersion      int           `toml:"kv_version" max:"2"` // 0: ask the mount
+	KVVersion      int           `toml:"kv_version" max:"2"` // 2, or 0: ask the mount
 	CAFile         string        `toml:"ca_file"`
 	ClientCertFile string        `toml:"client_cert_file"`
 	ClientKeyFile  string        `toml:"client_key_file"`
@@ -112,7 +112,7 @@ type VaultAuth struct {
 	TokenFile       string `toml:"token_file"`
 	RoleIDFile      string `toml:"role_id_file"`
 	SecretIDFile    string `toml:"secret_id_file"`
-	SecretIDWrapped bool   `toml:"secret_id_wrapped"`
+	SecretIDWrapped bool   `toml:"secret_id_wrapped" later:"true"`
 	JWTFile         string `toml:"jwt_file" later:"true"`
 	Username        string `toml:"username" later:"true"`
 	PasswordFile    string `toml:"password_file" later:"true"`

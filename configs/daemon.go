@@ -77,6 +77,9 @@ func (r *report) vault(v *Vault) {
 	if v.Mount == "" {
 		r.add("vault.mount", `is empty; use the path of the KV engine, for example "secret"`)
 	}
+	if v.KVVersion == 1 {
+		r.add("vault.kv_version", "1 is not built yet; use a mount of version 2")
+	}
 	if (v.ClientCertFile == "") != (v.ClientKeyFile == "") {
 		r.add("vault", "client_cert_file and client_key_file belong together; set both or none")
 	}

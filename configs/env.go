@@ -11,9 +11,12 @@ import (
 
 const envPrefix = "SALLYPORT_"
 
-// otherVariables begin like ours but set no key: those of the commands, and
-// what Kubernetes sets in every pod beside a service called sallyport.
-var otherVariables = []string{"SALLYPORT_CONFIG", "SALLYPORT_STATE_DIR", "SALLYPORT_CALLER_TOKEN", "SALLYPORT_PORT", "SALLYPORT_PORT_*", "SALLYPORT_SERVICE_*"}
+// otherVariables begin like ours but set no key: those of the commands and the
+// tests, and what Kubernetes sets in every pod beside a service called sallyport.
+var otherVariables = []string{
+	"SALLYPORT_CONFIG", "SALLYPORT_STATE_DIR", "SALLYPORT_CALLER_TOKEN", "SALLYPORT_TEST_*",
+	"SALLYPORT_PORT", "SALLYPORT_PORT_*", "SALLYPORT_SERVICE_*",
+}
 
 // vaultVariables are Vault's own: they count with the vault store, for keys that
 // nothing else sets.
