@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/provider"
+)
+
+func newProviderCommand(c *cli) *cobra.Command {
+	return group("provider", "The APIs that Sallyport knows: list, show",
+		&cobra.Command{Use: "list", Short: "All providers", Args: cobra.NoArgs, RunE: noArgs(c.providerList)},
+		&cobra.Command{
+			Use: "show NAME", Short: "One provider: its hosts and what its credentials look like", Args: arg("provider's name"),
+			RunE: action(func(ctx context.Context, args []string) error { return c.providerShow(ctx, args[0]) }),
+		},
+		later("import"),
+	)
+}
+
+// providerView is a provider as the API shows it.
+type providerView struct {
+	Name        string   `json:"name"`
+	Type        string   `json:"type"`
+	Types       []string `json:"types"`
+	Hosts       []string `json:"hosts"`
+	Paths       []string `json:"paths"`
+	BaseURL     string   `json:"base_url"`
+	TokenURL    string   `json:"token_url"`
+	Credentials int      `json:"credentials"`
+
+	raw json.RawMessage
+}
+
+// templateFields are the fields of a record that fill the {field}s of the provider.
+func (p *providerView) templateFields() []string {
+	var names []string
+	for _, s := range append(slices.Clone(p.Hosts), p.BaseURL, p.TokenURL) {
+		for _, name := range provider.TemplateFields(s) {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// public reports whether a field of that name may stand on the command line.
+func (p *providerView) public(name string) bool {
+	return credential.Public(name) || slices.Contains(p.templateFields(), name)
+}
+
+// providers reads them all.
+func (cl *client) providers(ctx context.Context) ([]providerView, error) {
+	items, err := list[json.RawMessage](ctx, cl, "/api/v1/providers", nil)
+	if err != nil {
+		return nil, err
+	}
+	views := make([]providerView, len(items))
+	for i, raw := range items {
+		if err := json.Unmarshal(raw, &views[i]); err != nil {
+			return nil, fmt.Errorf("providers: the answer is not the admin API's: %w", err)
+		}
+		views[i].raw = raw
+	}
+	return views, nil
+}
+
+// provider finds one by its name.
+func (cl *client) provider(ctx context.Context, name string) (*providerView, error) {
+	views, err := cl.providers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for i, v := range views {
+		if v.Name == name {
+			return &views[i], nil
+		}
+		names = append(names, v.Name)
+	}
+	return nil, try(unknown("provider", name, names), "sallyport provider list")
+}
+
+func (c *cli) providerList(ctx context.Context) error {
+	cl, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = cl.close() }()
+	views, err := cl.providers(ctx)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		raw := make([]json.RawMessage, len(views))
+		for i, v := range views {
+			raw[i] = v.raw
+		}
+		return c.printJSON(raw)
+	}
+	t := c.table()
+	t.row("NAME", "TYPE", "HOSTS", "CREDENTIALS")
+	for _, v := range views {
+		t.row(v.Name, v.Type, strings.Join(v.Hosts, ", "), strconv.Itoa(v.Credentials))
+	}
+	return t.flush()
+}
+
+func (c *cli) providerShow(ctx context.Context, name string) error {
+	cl, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = cl.close() }()
+	v, err := cl.provider(ctx, name)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return c.printJSON(v.raw)
+	}
+	t := c.table()
+	t.row("name", v.Name)
+	t.row("hosts", orDash(strings.Join(v.Hosts, ", ")))
+	t.row("paths", orDash(strings.Join(v.Paths, ", ")))
+	t.row("base url", orDash(v.BaseURL))
+	t.row("type", v.Type)
+	t.row("other types", orDash(strings.Join(v.Types, ", ")))
+	t.row("fields", orDash(strings.Join(v.fields(), ", ")))
+	t.row("credentials", strconv.Itoa(v.Credentials))
+	return t.flush()
+}
+
+// fields that a credential of the default type needs.
+func (p *providerView) fields() []string {
+	kind, err := lookupKind(p.Type)
+	if err != nil {
+		return nil
+	}
+	return append(slices.Clone(kind.Required), p.templateFields()...)
+}
