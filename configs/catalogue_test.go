@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -34,7 +35,7 @@ func TestCatalogue(t *testing.T) {
 			if slices.Contains(p.Types, p.Type) {
 				t.Errorf("types repeats the default type %s", p.Type)
 			}
-			if p.Verify.Method != "GET" && readOnlyPosts[p.Name] != p.Verify.Path || p.Verify.Path == "" {
+			if p.Verify.Method != http.MethodGet && readOnlyPosts[p.Name] != p.Verify.Path || p.Verify.Path == "" {
 				t.Errorf("the verify request %s %s is not known to read only", p.Verify.Method, p.Verify.Path)
 			}
 			if !ownsBase(c.Table, p) {

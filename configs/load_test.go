@@ -142,6 +142,21 @@ provider = [{ name = "gitlab", hosts = ["gitlab.internal"], base_url = "https://
 	}
 }
 
+func TestUnknownKeys(t *testing.T) {
+	for text, want := range map[string]string{
+		"lisen = 1":                            "sallyport.toml:1: lisen: is not a known key",
+		"[prox]\nlisten = \"x\"":               "sallyport.toml:1: prox: is not a known key; did you mean proxy?",
+		"[proxy]\nListen = \"127.0.0.1:1\"":    "sallyport.toml:2: proxy.Listen: is not a known key; did you mean listen?",
+		"[proxy.ca]\npermited = []":            "sallyport.toml:2: proxy.ca.permited: is not a known key; did you mean permitted?",
+		"[[caller]]\nname = \"a\"\nx.y = 1":    "sallyport.toml:3: caller.a.x: is not a known key",
+		"caller = [{ name = \"a\", rate = 1}]": "sallyport.toml:1: caller.a.rate: is not a known key",
+	} {
+		if got := faultsOf(t, text); got != want {
+			t.Errorf("TM-01: %s; want %s", got, want)
+		}
+	}
+}
+
 func TestFingerprint(t *testing.T) {
 	const entry = "[[provider]]\nname = \"crm\"\nhosts = [\"crm.internal\"]\n"
 	base := mustLoad(t, entry).Table.Get("crm").Fingerprint

@@ -46,21 +46,21 @@ func hasControl(s string) bool {
 func (j *judge) place(key string, p placeForm) {
 	values := []struct{ key, s string }{{"value", p.Value}}
 	switch p.In {
-	case "":
-		j.add(join(key, "in"), "is empty; use header, query, cookie, body or basic")
-		return
-	default:
-		return // told by the decoder
-	case "basic":
-		values = []struct{ key, s string }{{"username", p.Username}, {"password", p.Password}}
-		if p.Name != "" || p.Value != "" {
-			j.add(key, `in = "basic" takes username and password, not name and value`)
-		}
 	case "header", "query", "cookie", "body":
 		if p.Username != "" || p.Password != "" {
 			j.add(key, `username and password are for in = "basic"; use name and value`)
 		}
 		j.placeName(join(key, "name"), p)
+	case "basic":
+		values = []struct{ key, s string }{{"username", p.Username}, {"password", p.Password}}
+		if p.Name != "" || p.Value != "" {
+			j.add(key, `in = "basic" takes username and password, not name and value`)
+		}
+	case "":
+		j.add(join(key, "in"), "is empty; use header, query, cookie, body or basic")
+		return
+	default: // told by the decoder
+		return
 	}
 	fields := 0
 	for _, v := range values {

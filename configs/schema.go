@@ -71,7 +71,7 @@ func isTable(t reflect.Type) bool {
 
 // nearest gives the name that s was probably meant to be, or nothing.
 func nearest(s string, names []string) string {
-	best, limit := "", min(2, len(s)/2)
+	best, limit := "", min(2, len(s)/3)
 	for _, name := range names {
 		if strings.EqualFold(s, name) {
 			return name

@@ -71,7 +71,7 @@ func isArray(t reflect.Type) bool { return t.Kind() == reflect.Slice && isTable(
 // pair writes KEY = VALUE, but nothing for what is not set.
 func (w *writer) pair(key string, v reflect.Value) {
 	if s := w.value(v); s != "" {
-		w.print("%s = %s\n", join("", key), s)
+		w.print("%s = %s\n", key, s)
 	}
 }
 
@@ -94,26 +94,29 @@ func (w *writer) value(v reflect.Value) string {
 		return quote(formatRate(x))
 	case string:
 		return quote(x)
+	case map[string]string:
+		return inline(x)
 	case map[string]any:
 		return "" // of keys that are not built yet
 	}
-	switch v.Kind() {
-	case reflect.Slice:
-		parts := make([]string, v.Len())
-		for i := range parts {
-			parts[i] = w.value(v.Index(i))
-		}
-		return "[" + strings.Join(parts, ", ") + "]"
-	case reflect.Map:
-		return w.inline(v.Interface().(map[string]string))
+	if v.Kind() != reflect.Slice {
+		return fmt.Sprint(v.Interface())
 	}
-	return fmt.Sprint(v.Interface())
+	parts := make([]string, v.Len())
+	for i := range parts {
+		parts[i] = w.value(v.Index(i))
+	}
+	return "[" + strings.Join(parts, ", ") + "]"
 }
 
-func (w *writer) inline(m map[string]string) string {
+func inline(m map[string]string) string {
 	var parts []string
-	for _, h := range slices.Sorted(maps.Keys(m)) {
-		parts = append(parts, join("", h)+" = "+quote(m[h]))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		key := k
+		if !bare(key) {
+			key = quote(key)
+		}
+		parts = append(parts, key+" = "+quote(m[k]))
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
 }

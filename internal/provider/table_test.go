@@ -84,7 +84,7 @@ func TestPatternMatchesLikeTheTable(t *testing.T) {
 func TestParsePatternRefuses(t *testing.T) {
 	for _, s := range []string{"*", "*.", "*.*.x.com", "a*.x.com", "x.*", "https://x.com", "x.com/path", "*.127.0.0.1", "*.[::1]", "u@x.com", ""} {
 		if p, err := ParsePattern(s); err == nil {
-			t.Errorf("ParsePattern(%q) = %+v; want an error", s, p)
+			t.Errorf("HM-11: ParsePattern(%q) = %+v; want an error", s, p)
 		}
 	}
 }
