@@ -39,7 +39,7 @@ type UpstreamOptions struct {
 	VaultAuthority string                  // host:port, not dialled; empty: none
 	VaultOwned     func() bool             // a provider owns that authority, so it may be dialled; nil: never
 	Proxy          *url.URL                // http or https, with user information if it wants some; nil: direct
-	Timeout        time.Duration           // from the request's last byte to the answer's header, and for a write without progress; 0: 60 s
+	Timeout        time.Duration           // from the request's last byte to the answer's header, or without progress before that; 0: 60 s
 	Resolver       Resolver                // nil: the system's
 	Roots          *x509.CertPool          // nil: the system's; a provider's own replace them
 }

@@ -204,17 +204,3 @@ func splitAddress(address string) (provider.Authority, error) {
 	}
 	return provider.Authority{Host: host, Port: int(n)}, nil
 }
-
-// steadyConn gives up a write that makes no progress for so long.
-type steadyConn struct {
-	net.Conn
-	stall time.Duration
-}
-
-// Write implements io.Writer.
-func (c *steadyConn) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.stall)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(b)
-}

@@ -51,15 +51,7 @@ func (s *domainSettings) judgeAuthority(ctx context.Context, a provider.Authorit
 
 // dialUpstream is the DialContext of the transports. With an upstream proxy the
 // address is the proxy's.
-func (s domainSettings) dialUpstream(ctx context.Context, _, address string) (net.Conn, error) {
-	conn, err := s.dialFirst(ctx, address)
-	if err != nil {
-		return nil, err
-	}
-	return &steadyConn{conn, s.timeout}, nil
-}
-
-func (s *domainSettings) dialFirst(ctx context.Context, address string) (net.Conn, error) {
+func (s *domainSettings) dialUpstream(ctx context.Context, _, address string) (net.Conn, error) {
 	if s.proxy != nil {
 		return s.dialProxy(ctx)
 	}

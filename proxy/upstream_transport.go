@@ -93,8 +93,15 @@ func (d *trustDomain) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Header.Get("Upgrade") != "" {
 		t = d.upgrade
 	}
+	req, watch := watchUpload(req, d.settings.timeout)
 	resp, err := t.RoundTrip(req)
-	if err != nil {
+	switch cancelled := watch.end(); {
+	case cancelled && err == nil:
+		_ = resp.Body.Close()
+		return nil, errUploadStalled
+	case cancelled:
+		return nil, errUploadStalled
+	case err != nil:
 		return nil, Classify(err)
 	}
 	return resp, nil
