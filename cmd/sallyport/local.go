@@ -4,6 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"time"
+
+	"github.com/sallyport/sallyport/vault"
 )
 
 // openLocal gives the admin API of this process, for commands that find no
@@ -24,14 +27,40 @@ func (c *cli) openLocal(ctx context.Context) (http.Handler, func() error, error)
 		end()
 		return nil, nil, err
 	}
-	logout := func() {}
-	if a.vault != nil {
-		if logout, err = vaultLogin(ctx, a.vault); err != nil {
-			end()
-			return nil, nil, err
-		}
+	if a.vault == nil {
+		return a.admin.Socket(), func() error { end(); return nil }, nil
 	}
-	return a.admin.Socket(), func() error { logout(); end(); return nil }, nil
+	logout, err := logIn(ctx, a.vault)
+	if err != nil {
+		end()
+		return nil, nil, err
+	}
+	return a.admin.Socket(), func() error { defer end(); return logout() }, nil
+}
+
+// loginWait is how long a command waits for its login to Vault.
+const loginWait = 15 * time.Second
+
+// logIn runs a Vault store until logout is called. It gives why there is no
+// login as soon as one has failed.
+func logIn(ctx context.Context, v *vault.Vault) (logout func() error, err error) {
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	wait, giveUp := context.WithTimeout(ctx, loginWait)
+	defer giveUp()
+	ended := make(chan error, 1)
+	go func() {
+		defer giveUp()
+		ended <- v.Run(life)
+	}()
+	logout = func() error { end(); return <-ended }
+	err = v.Ready(wait)
+	if err == nil {
+		return logout, nil
+	}
+	if why := logout(); why != nil { // Run knows better: what is there is not a KV engine of version 2
+		return nil, why
+	}
+	return nil, err
 }
 
 // logger is for what runs inside a command that is not the daemon. What a
