@@ -99,7 +99,7 @@ func certificateClass(err error) string {
 		name      x509.HostnameError
 		authority x509.UnknownAuthorityError
 		weak      x509.InsecureAlgorithmError
-		alert     tls.AlertError
+		alert     *net.OpError
 		verify    *tls.CertificateVerificationError
 	)
 	switch {
@@ -111,8 +111,8 @@ func certificateClass(err error) string {
 		return "the certificate is for another name"
 	case errors.As(err, &authority):
 		return authorityClass(authority)
-	case errors.As(err, &alert):
-		return alertClass(alert)
+	case errors.As(err, &alert) && alert.Op == "remote error":
+		return alertClass(alert.Err.Error())
 	case errors.As(err, &verify):
 		return "the certificate does not verify"
 	case strings.Contains(err.Error(), "tls: server selected unsupported protocol version"):
@@ -150,15 +150,21 @@ func authorityClass(e x509.UnknownAuthorityError) string {
 	return "the certificate's authority is not trusted here"
 }
 
-// alertClass reads an alert that the upstream sent (RFC 8446 section 6.2).
-func alertClass(a tls.AlertError) string {
-	switch uint8(a) {
-	case 70:
-		return tooOldTLS
-	case 42, 43, 44, 45, 46, 48, 49, 116:
-		return "the upstream did not accept the client certificate, or wants one"
-	case 112:
-		return "the upstream does not know this name"
+// alerts are what crypto/tls calls those that an upstream sends (RFC 8446
+// section 6.2); its type is not exported.
+var alerts = []struct{ words, class string }{
+	{"protocol version not supported", tooOldTLS},
+	{"unrecognized name", "the upstream does not know this name"},
+	{"certificate", "the upstream did not accept the client certificate, or wants one"},
+	{"access denied", "the upstream did not accept the client certificate, or wants one"},
+	{"handshake failure", "the upstream refused the TLS handshake: it wants a client certificate, or other algorithms"},
+}
+
+func alertClass(text string) string {
+	for _, a := range alerts {
+		if strings.Contains(text, a.words) {
+			return a.class
+		}
 	}
 	return "the upstream refused the TLS handshake"
 }
