@@ -56,3 +56,42 @@ func TestNoProxyKeepsTheUsers(t *testing.T) {
 		t.Errorf("warned: %s", warned.String())
 	}
 }
+
+func TestNoTokenWithoutAuthentication(t *testing.T) {
+	c, _ := readyCLI(t)
+	c.environ = append(c.environ, "SALLYPORT_PROXY_AUTH=none")
+	vars, err := c.runnerVariables("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, vars, "HTTPS_PROXY"); got != "http://127.0.0.1:3128" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestTokenFileOfTheConfiguration(t *testing.T) {
+	c, dir := readyCLI(t)
+	c.configPath = dir + "/sallyport.toml"
+	for path, content := range map[string]string{
+		c.configPath:                  "[[caller]]\nname = \"orders\"\ntoken_file = \"" + dir + "/orders\"\n",
+		dir + "/orders":               "t0k3n\n",
+		dir + "/callers/orders.token": "another\n",
+	} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	vars, err := c.runnerVariables("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, vars, "HTTPS_PROXY"); got != "http://orders:t0k3n@127.0.0.1:3128" {
+		t.Errorf("got %s", got)
+	}
+	if err := os.Remove(dir + "/orders"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.runnerVariables(""); err == nil || !strings.Contains(err.Error(), "token_file of caller orders") {
+		t.Errorf("a token_file that is gone must be told: %v", err)
+	}
+}

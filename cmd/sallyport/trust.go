@@ -33,22 +33,27 @@ func (c *cli) trustFiles(cfg *configs.Config, stateDir string, r *runner) error 
 	if err != nil {
 		return err
 	}
-	if err := ca.Export(dir); err != nil {
-		return err
-	}
 	r.bundle, r.truststore = filepath.Join(dir, "bundle.pem"), filepath.Join(dir, "truststore.p12")
 	r.wgetrc = filepath.Join(dir, "wgetrc")
-	return c.writeWgetrc(r.wgetrc, r.bundle)
+	for path, content := range map[string]func() ([]byte, error){
+		r.bundle: ca.Bundle, r.truststore: ca.Truststore, r.wgetrc: func() ([]byte, error) { return c.wgetrc(r.wgetrc, r.bundle) },
+	} {
+		b, err := content()
+		if err != nil {
+			return err
+		}
+		if err := file.Write(path, b, file.Private); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// writeWgetrc writes the settings for wget, which takes its authorities from
-// there only: the user's own lines, and ours behind them.
-func (c *cli) writeWgetrc(path, bundle string) error {
+// wgetrc gives the settings for wget, which takes its authorities from there
+// only: the user's own lines, and ours behind them. path is where they will be.
+func (c *cli) wgetrc(path, bundle string) ([]byte, error) {
 	lines, err := c.userWgetrc(path)
-	if err != nil {
-		return err
-	}
-	return file.Write(path, []byte(lines+"ca_certificate = "+bundle+"\n"), file.Private)
+	return []byte(lines + "ca_certificate = " + bundle + "\n"), err
 }
 
 // userWgetrc gives what wget would read, with a newline at its end.
