@@ -3,8 +3,6 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +14,7 @@ import (
 
 	"software.sslmate.com/src/go-pkcs12"
 
+	"github.com/sallyport/sallyport/internal/provider"
 	"github.com/sallyport/sallyport/internal/testserver"
 )
 
@@ -32,7 +31,7 @@ func tool(t *testing.T, name string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// serveLeaf serves HTTPS for the host with the CA's configuration, on a loopback port.
+// serveLeaf serves HTTPS with the host's leaf on a loopback port.
 func serveLeaf(t *testing.T, ca *CA, host string) (port string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -41,8 +40,11 @@ func serveLeaf(t *testing.T, ca *CA, host string) (port string) {
 	}
 	srv := &http.Server{
 		Handler:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello\n")) }),
-		TLSConfig: ca.Config(func(*tls.ClientHelloInfo) (string, error) { return host, nil }),
-		ErrorLog:  nil, ReadHeaderTimeout: time.Minute,
+		TLSConfig: &tls.Config{
+			MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return ca.Leaf(host) },
+		},
+		ReadHeaderTimeout: time.Minute,
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.ServeTLS(ln, "", "") }()
@@ -170,21 +172,17 @@ func TestJavaTruststore(t *testing.T) {
 	testserver.Took(t, "Java keytool")
 }
 
-func TestSessionsResume(t *testing.T) {
+func TestTunnelSessionsResume(t *testing.T) {
 	ca := ownCA(t, t.TempDir()+"/ca")
-	port := serveLeaf(t, ca, "api.example.com")
-	roots, err := parseCertificates(ca.PEM())
-	if err != nil {
-		t.Fatal(err)
-	}
+	server := (&Server{o: Options{CA: ca}}).tunnelTLS()
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		config := &tls.Config{
-			ServerName: "api.example.com", RootCAs: poolOf(roots...), MinVersion: version, MaxVersion: version,
-			ClientSessionCache: tls.NewLRUClientSessionCache(4), NextProtos: []string{"http/1.1"},
+		client := &tls.Config{
+			ServerName: "api.example.com", RootCAs: poolOf(ca.cert), MinVersion: version, MaxVersion: version,
+			ClientSessionCache: tls.NewLRUClientSessionCache(4),
 		}
 		var resumed []bool
 		for range 3 {
-			resumed = append(resumed, handshake(t, port, config))
+			resumed = append(resumed, tunnelHandshake(t, client, server).DidResume)
 		}
 		if resumed[0] || !resumed[1] || !resumed[2] {
 			t.Errorf("%s: resumed %v, want all but the first", tls.VersionName(version), resumed)
@@ -192,83 +190,22 @@ func TestSessionsResume(t *testing.T) {
 	}
 }
 
-// handshake makes one request, so that the tickets are read.
-func handshake(t *testing.T, port string, config *tls.Config) (resumed bool) {
-	t.Helper()
-	conn, err := tls.Dial("tcp", "127.0.0.1:"+port, config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	_, _ = conn.Write([]byte("GET / HTTP/1.0\r\n\r\n"))
-	if b, err := io.ReadAll(conn); err != nil || !strings.HasPrefix(string(b), "HTTP/1.0 200") {
-		t.Fatalf("answer %q, %v", b, err)
-	}
-	return conn.ConnectionState().DidResume
-}
-
-// A session of one host must not carry a handshake for another past the check.
-func TestResumedHandshakeIsChecked(t *testing.T) {
-	ca := ownCA(t, t.TempDir()+"/ca")
-	refuse := false
-	config := ca.Config(func(hello *tls.ClientHelloInfo) (string, error) {
-		if refuse {
-			return "", errors.New("another host")
-		}
-		return hello.ServerName, nil
-	})
-	roots, err := parseCertificates(ca.PEM())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := &tls.Config{ServerName: "a.example", RootCAs: poolOf(roots...), MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(4)}
-	if _, err := pipeHandshake(t, client, config); err != nil {
-		t.Fatal(err)
-	}
-	if state, err := pipeHandshake(t, client, config); err != nil || !state.DidResume {
-		t.Fatalf("resumed %v, %v", state.DidResume, err)
-	}
-	refuse = true
-	if _, err := pipeHandshake(t, client, config); err == nil {
-		t.Error("a resumed handshake passed the check of the host")
-	}
-}
-
-// pipeHandshake lets the server send one byte, so that the client reads its tickets.
-func pipeHandshake(t *testing.T, client, server *tls.Config) (tls.ConnectionState, error) {
+// tunnelHandshake is one inside a tunnel to api.example.com. The server sends a
+// byte, so that the client reads its tickets.
+func tunnelHandshake(t *testing.T, client, server *tls.Config) tls.ConnectionState {
 	t.Helper()
 	near, far := net.Pipe()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		defer far.Close()
-		_, _ = tls.Server(far, server).Write([]byte("x"))
+		inside := &door{prefixed: prefixed{Conn: far}, passage: &passage{authority: provider.Authority{Host: "api.example.com", Port: 443}}, doors: newDoors()}
+		_, _ = tls.Server(inside, server).Write([]byte("x"))
 	}()
 	defer func() { _ = near.Close(); <-done }()
 	conn := tls.Client(near, client)
-	_, err := conn.Read(make([]byte, 1))
-	return conn.ConnectionState(), err
-}
-
-func TestTicketKeysRotate(t *testing.T) {
-	now := time.Now()
-	keys := &ticketKeys{now: func() time.Time { return now }}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	keys.refresh(config)
-	first := keys.keys[0]
-	now = now.Add(11 * time.Hour)
-	keys.refresh(config)
-	if len(keys.keys) != 1 || keys.keys[0] != first {
-		t.Error("a fresh key was replaced")
+	if _, err := conn.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
 	}
-	now = now.Add(2 * time.Hour)
-	keys.refresh(config)
-	if len(keys.keys) != 2 || keys.keys[0] == first || keys.keys[1] != first {
-		t.Error("an old key was not replaced, or can no longer be read")
-	}
-	now = now.Add(13 * time.Hour)
-	keys.refresh(config)
-	if len(keys.keys) != 2 || keys.keys[1] == first {
-		t.Error("a key is read for more than two turns")
-	}
+	return conn.ConnectionState()
 }

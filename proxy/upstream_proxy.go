@@ -146,23 +146,7 @@ func askProxy(conn net.Conn, proxy *url.URL, a provider.Authority) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
-	return &aheadConn{Conn: conn, ahead: ahead}, nil
-}
-
-// aheadConn gives first what was read ahead.
-type aheadConn struct {
-	net.Conn
-	ahead []byte
-}
-
-// Read implements io.Reader.
-func (c *aheadConn) Read(b []byte) (int, error) {
-	if len(c.ahead) == 0 {
-		return c.Conn.Read(b)
-	}
-	n := copy(b, c.ahead)
-	c.ahead = c.ahead[n:]
-	return n, nil
+	return &prefixed{Conn: conn, prefix: ahead}, nil
 }
 
 // refusedByProxy is nil if the upstream proxy opened the tunnel. It is an
