@@ -115,8 +115,10 @@ func (d *directory) changed(sc scope) { d.stale.Store(sc, struct{}{}) }
 func flightKey(sc scope) string { return sc.workspace + "/" + sc.environment }
 
 func (d *directory) look(ctx context.Context, sc scope) (*view, error) {
-	if f, ok := d.failed.Load(sc); ok && time.Since(f.(failure).at) < missRelook {
-		return nil, f.(failure).err
+	if v, _ := d.failed.Load(sc); v != nil {
+		if f, ok := v.(failure); ok && time.Since(f.at) < missRelook {
+			return nil, f.err
+		}
 	}
 	done := d.flight.DoChan(flightKey(sc), func() (any, error) { return d.read(sc) })
 	timer := time.NewTimer(storeWait)
@@ -126,7 +128,8 @@ func (d *directory) look(ctx context.Context, sc scope) (*view, error) {
 		if res.Err != nil {
 			return nil, res.Err
 		}
-		return res.Val.(*view), nil
+		v, _ := res.Val.(*view) // read gives nothing else
+		return v, nil
 	case <-timer.C:
 		return nil, fault.New(fault.VaultUnreachable, "the credential store did not answer in time", nil)
 	case <-ctx.Done():
@@ -198,7 +201,7 @@ func (d *directory) learn(ctx context.Context, p *provider.Provider, e *entry) e
 
 // fill takes the hosts from a record's url, or from the provider's templates.
 func (e *entry) fill(p *provider.Provider, c *credential.Credential) error {
-	get := func(f string) string { return c.Field(f).Reveal() }
+	get := c.Text
 	if raw := get("url"); raw != "" {
 		u, a, err := ParseUpstream(raw)
 		if err != nil {

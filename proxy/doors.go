@@ -16,6 +16,7 @@ import (
 // server had already read: bytes that a runner sent right behind its CONNECT.
 type handover struct{ http.ResponseWriter }
 
+// Hijack implements http.Hijacker.
 func (h *handover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	c, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
 	if err != nil {
@@ -42,6 +43,7 @@ type prefixed struct {
 	prefix []byte
 }
 
+// Read implements net.Conn.
 func (p *prefixed) Read(b []byte) (int, error) {
 	if len(p.prefix) > 0 {
 		n := copy(b, p.prefix)
@@ -59,6 +61,7 @@ type door struct {
 	doors  *doors
 }
 
+// Close implements net.Conn.
 func (d *door) Close() error {
 	d.closed.Do(func() { d.doors.open.Add(-1) })
 	return d.Conn.Close()

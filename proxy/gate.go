@@ -46,6 +46,7 @@ func newGate() *goproxy.ProxyHttpServer {
 // silent drops goproxy's log lines: they hold whole URLs.
 type silent struct{}
 
+// Printf implements goproxy.Logger.
 func (silent) Printf(string, ...any) {}
 
 // connect answers CONNECT: refused, tunnelled or intercepted.

@@ -38,7 +38,7 @@ func (s *Server) finish(rec *recorder, r *http.Request, x *exchange) {
 	}
 	s.report(rec, r, x)
 	if p != nil {
-		panic(p) // net/http closes the connection, so that a cut answer looks cut
+		panic(p) //nolint:forbidigo // http.ErrAbortHandler: net/http closes the connection, so that a cut answer looks cut
 	}
 }
 
@@ -93,6 +93,7 @@ type recorder struct {
 	bytes   int64
 }
 
+// WriteHeader implements http.ResponseWriter.
 func (w *recorder) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		w.status = status
@@ -101,6 +102,7 @@ func (w *recorder) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
+// Write implements io.Writer.
 func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)

@@ -81,11 +81,14 @@ func globPath(pattern, path string) bool {
 			return true
 		}
 		s, srest, smore := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-		if !(p == s || (p == "*" && s != "")) || pmore != smore {
-			return p == s && pmore && prest == "**"
-		}
-		if !pmore {
-			return true
+		same := p == s || (p == "*" && s != "")
+		switch {
+		case !same:
+			return false
+		case pmore && !smore:
+			return prest == "**" // it stands for nothing too
+		case !pmore:
+			return !smore
 		}
 		pattern, path = prest, srest
 	}

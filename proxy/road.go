@@ -160,7 +160,7 @@ func (s *Server) newReverse() *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Rewrite:    rewrite,
 		Transport:  roundTripper(s.dispatch),
-		BufferPool: &buffers{sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}},
+		BufferPool: &buffers{},
 		ErrorLog:   s.outerLog(),
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			s.refuse(w, r, exchangeOf(r.Context()), err)
@@ -223,8 +223,15 @@ func trailers(in http.Header) http.Header {
 // buffers lends ReverseProxy its copy buffers.
 type buffers struct{ pool sync.Pool }
 
-func (b *buffers) Get() []byte { return *b.pool.Get().(*[]byte) }
+// Get implements httputil.BufferPool.
+func (b *buffers) Get() []byte {
+	if buf, ok := b.pool.Get().(*[]byte); ok {
+		return *buf
+	}
+	return make([]byte, 32<<10)
+}
 
+// Put implements httputil.BufferPool.
 func (b *buffers) Put(buf []byte) { b.pool.Put(&buf) }
 
 // refuse answers with a fault. A runner that has left gets nothing.

@@ -148,6 +148,7 @@ type boundConn struct {
 	caller string
 }
 
+// Accept implements net.Listener.
 func (l boundListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 // roundTripper makes a function an http.RoundTripper.
 type roundTripper func(*http.Request) (*http.Response, error)
 
+// RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // dispatch is the RoundTripper of the road's ReverseProxy: retry around
@@ -134,6 +135,7 @@ type heldBody struct {
 	slots []slot
 }
 
+// Close implements io.Closer.
 func (b *heldBody) Close() error {
 	for _, f := range b.slots {
 		f()

@@ -210,7 +210,9 @@ func TestHeaderBounds(t *testing.T) {
 	w.send("GET /%s HTTP/1.1\r\nHost: %s\r\n\r\n", strings.Repeat("x", maxURI), a)
 	wantFault(t, "RE-04", w.answer("GET"), fault.URITooLong)
 	w = r.tunnel(a, "example.com")
-	go func() { _, _ = io.Copy(w.Conn, io.MultiReader(strings.NewReader("GET / HTTP/1.1\r\nX: "), io.LimitReader(letters{}, 8<<20))) }()
+	go func() {
+		_, _ = io.Copy(w.Conn, io.MultiReader(strings.NewReader("GET / HTTP/1.1\r\nX: "), io.LimitReader(letters{}, 8<<20)))
+	}()
 	if b, _ := io.ReadAll(io.LimitReader(w.r, 1<<10)); !strings.HasPrefix(string(b), "HTTP/1.1 431") {
 		t.Errorf("GP-10: an endless header was answered %.40q", b)
 	}

@@ -13,7 +13,9 @@ import (
 // request bodies take.
 type usage struct {
 	replay atomic.Int64 // bytes
-	refs   sync.Map     // credential.Ref -> *useOf
+
+	mu   sync.RWMutex
+	refs map[credential.Ref]*useOf
 }
 
 // useOf is the use of one credential, written on the request path without a lock.
@@ -31,8 +33,15 @@ type Use struct {
 }
 
 func (u *usage) of(ref credential.Ref) *useOf {
-	v, _ := u.refs.LoadOrStore(ref, &useOf{})
-	return v.(*useOf)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.refs == nil {
+		u.refs = map[credential.Ref]*useOf{}
+	}
+	if u.refs[ref] == nil {
+		u.refs[ref] = &useOf{}
+	}
+	return u.refs[ref]
 }
 
 func (u *useOf) touch(caller string, now time.Time) { u.by(caller).last.Store(now.Unix()) }
@@ -68,22 +77,24 @@ func (u *useOf) list() []Use {
 
 // Uses gives who used a credential, and when last.
 func (s *Server) Uses(ref credential.Ref) []Use {
-	v, ok := s.used.refs.Load(ref)
-	if !ok {
-		return nil
+	s.used.mu.RLock()
+	defer s.used.mu.RUnlock()
+	if u := s.used.refs[ref]; u != nil {
+		return u.list()
 	}
-	return v.(*useOf).list()
+	return nil
 }
 
 // AllUses gives every use, by credential reference, to be kept over a restart.
 func (s *Server) AllUses() map[string][]Use {
 	all := map[string][]Use{}
-	s.used.refs.Range(func(k, v any) bool {
-		if list := v.(*useOf).list(); len(list) > 0 {
-			all[k.(credential.Ref).String()] = list
+	s.used.mu.RLock()
+	defer s.used.mu.RUnlock()
+	for ref, u := range s.used.refs {
+		if list := u.list(); len(list) > 0 {
+			all[ref.String()] = list
 		}
-		return true
-	})
+	}
 	return all
 }
 
@@ -103,7 +114,9 @@ func (s *Server) RestoreUses(all map[string][]Use) {
 
 // Forget drops what is held of a credential that was deleted.
 func (s *Server) Forget(ref credential.Ref) {
-	s.used.refs.Delete(ref)
+	s.used.mu.Lock()
+	delete(s.used.refs, ref)
+	s.used.mu.Unlock()
 	s.sources.forget(ref)
 	s.Changed(ref)
 }

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/sallyport/sallyport/admin"
+	"github.com/sallyport/sallyport/configs"
+)
+
+// Reload implements admin.Daemon: it reads the configuration anew and swaps it
+// in as a whole, or keeps the running one and says why.
+func (a *app) Reload(context.Context) error {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	err := a.reload()
+	a.metrics.reloaded(err == nil)
+	if err != nil {
+		a.log.Error("reload failed; the running configuration stays", "error", err)
+		return asFaults(err)
+	}
+	a.log.Info("configuration reloaded", "file", a.cfg.Load().Path)
+	return nil
+}
+
+func (a *app) reload() error {
+	cfg, err := a.cli.loadConfig()
+	if err != nil {
+		return err
+	}
+	if fixed := needsRestart(a.cfg.Load(), cfg); len(fixed) > 0 {
+		return fixed
+	}
+	return a.apply(cfg)
+}
+
+// apply makes cfg the running configuration. Connections to upstreams are kept
+// where nothing that concerns them has changed.
+func (a *app) apply(cfg *configs.Config) error {
+	callers, err := a.callers.effective(cfg)
+	if err != nil {
+		return err
+	}
+	old := a.cfg.Load()
+	if a.upstream == nil || !sameRoad(old, cfg) {
+		a.upstream = newUpstream(cfg, a.own)
+	}
+	a.cfg.Store(cfg)
+	setLevel(&a.level, cfg)
+	a.proxy.Swap(proxyConfig(cfg, callers, a.upstream))
+	for _, w := range cfg.Warnings {
+		a.log.Warn(w)
+	}
+	return nil
+}
+
+func sameRoad(a, b *configs.Config) bool {
+	return slices.Equal(a.Proxy.AllowNetworks, b.Proxy.AllowNetworks) && a.Proxy.UpstreamTimeout == b.Proxy.UpstreamTimeout &&
+		reflect.DeepEqual(a.Proxy.UpstreamProxy, b.Proxy.UpstreamProxy)
+}
+
+// needsRestart tells the keys that a reload cannot change.
+func needsRestart(old, cfg *configs.Config) configs.Faults {
+	var faults configs.Faults
+	for _, k := range []struct {
+		key  string
+		a, b any
+	}{
+		{"proxy.listen", old.Proxy.Listen, cfg.Proxy.Listen},
+		{"proxy.listener", old.Proxy.Listeners, cfg.Proxy.Listeners},
+		{"proxy.max_connections", old.Proxy.MaxConnections, cfg.Proxy.MaxConnections},
+		{"proxy.ca", old.Proxy.CA, cfg.Proxy.CA},
+		{"admin", old.Admin, cfg.Admin},
+		{"log.format", old.Log.Format, cfg.Log.Format},
+		{"store", old.Store, cfg.Store},
+		{"vault", old.Vault, cfg.Vault},
+	} {
+		if !reflect.DeepEqual(k.a, k.b) {
+			faults = append(faults, configs.Fault{File: cfg.Path, Key: k.key, Detail: "has changed, which needs a restart"})
+		}
+	}
+	return faults
+}
+
+// faultsError tells the admin API each fault of a configuration.
+type faultsError struct {
+	error
+	faults []admin.Fault
+}
+
+// Faults implements admin.FaultsError.
+func (e faultsError) Faults() []admin.Fault { return e.faults }
+
+func asFaults(err error) error {
+	var list configs.Faults
+	if !errors.As(err, &list) {
+		return faultsError{err, []admin.Fault{{Detail: err.Error()}}}
+	}
+	out := faultsError{error: fmt.Errorf("%d faults", len(list))}
+	for _, f := range list {
+		out.faults = append(out.faults, admin.Fault{Line: f.Line, Key: f.Key, Detail: f.Detail})
+	}
+	return out
+}

@@ -1,0 +1,355 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sallyport/sallyport/admin"
+	"github.com/sallyport/sallyport/auth"
+	"github.com/sallyport/sallyport/checker"
+	"github.com/sallyport/sallyport/configs"
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/file"
+	"github.com/sallyport/sallyport/internal/provider"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/vault"
+)
+
+func newServeCommand(c *cli) *cobra.Command {
+	return &cobra.Command{
+		Use: "serve", Short: "Run the daemon", Args: cobra.NoArgs,
+		Long: "Run the daemon until SIGTERM or SIGINT, which drains it; a second one ends it at once. SIGHUP reloads the configuration.",
+		RunE: noArgs(c.serve),
+	}
+}
+
+// app is the daemon: its rooms, tied together.
+type app struct {
+	cli      *cli
+	stateDir string
+	life     context.Context // of everything that requests start; ends after the drain
+
+	cfg       atomic.Pointer[configs.Config]
+	reloading sync.Mutex
+	level     slog.LevelVar
+	log       *slog.Logger
+	registry  *prometheus.Registry
+	metrics   *daemonMetrics
+
+	store    credential.Store
+	vault    *vault.Vault // nil: the embedded store
+	ca       *proxy.CA
+	callers  *callers
+	upstream *proxy.Upstream
+	proxy    *proxy.Server
+	admin    *admin.Server
+	doors    *listeners
+
+	serving, draining, loggedIn atomic.Bool
+}
+
+// serve is the daemon's life: hold the state directory, build, listen, run,
+// drain.
+func (c *cli) serve(ctx context.Context) error {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
+	defer signal.Stop(signals)
+	cfg, err := c.loadConfig()
+	if err != nil {
+		return err
+	}
+	dir, err := c.stateDir()
+	if err != nil {
+		return err
+	}
+	held, err := acquireLock(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = held.release() }()
+	out := newLogWriter(c.stderr)
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	a := &app{cli: c, stateDir: dir, life: life}
+	a.log = newLogger(out, cfg, &a.level)
+	logs := make(chan struct{})
+	go func() { defer close(logs); _ = out.Run(life) }()
+	defer func() { end(); <-logs }()
+	if err := a.build(cfg); err != nil {
+		return err
+	}
+	return a.run(ctx, signals)
+}
+
+// build makes the rooms. What it writes is the state directory only.
+func (a *app) build(cfg *configs.Config) error {
+	a.registry = prometheus.NewRegistry()
+	token, err := vaultToken(cfg, a.cli.getenv)
+	if err != nil {
+		return err
+	}
+	if a.store, a.vault, err = openStore(cfg, a.stateDir, token, a.log, a.registry); err != nil {
+		return err
+	}
+	if a.ca, _, err = loadCA(cfg, a.stateDir); err != nil {
+		return err
+	}
+	if a.callers, err = openCallers(a.stateDir); err != nil {
+		return err
+	}
+	a.metrics = newDaemonMetrics(a.registry, a)
+	a.proxy = proxy.New(proxy.Options{
+		Store: a.store, CA: a.ca, Life: a.life, Log: a.log, Registerer: a.registry,
+		AuthMetrics: auth.NewMetrics(a.registry), MaxConnections: maxConnections(cfg),
+	})
+	if err := a.apply(cfg); err != nil {
+		return err
+	}
+	a.metrics.reloaded(true)
+	a.restoreUses()
+	return a.buildAdmin(cfg)
+}
+
+func (a *app) buildAdmin(cfg *configs.Config) error {
+	token, err := adminToken(cfg, a.stateDir)
+	if err != nil {
+		return err
+	}
+	a.admin = admin.New(admin.Options{
+		Store: a.store, Daemon: a, Table: func() *provider.Table { return a.cfg.Load().Table },
+		Checker: checker.New(checker.Options{Client: a.client, Log: a.log, Registerer: a.registry}),
+		History: checker.NewHistory(a.registry), Gatherer: a.registry, Token: token,
+		CAPEM: a.ca.PEM, Hosts: cfg.Admin.Hosts, Log: a.log,
+	})
+	return nil
+}
+
+// client reaches a provider for checks.
+func (a *app) client(p *provider.Provider) *http.Client {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	return a.upstream.Client(p)
+}
+
+// own gives the daemon's TCP listeners.
+func (a *app) own() []netip.AddrPort {
+	if a.doors == nil {
+		return nil
+	}
+	return a.doors.addresses()
+}
+
+// run serves until a signal or ctx's end, then drains.
+func (a *app) run(ctx context.Context, signals <-chan os.Signal) error {
+	cfg := a.cfg.Load()
+	if err := a.exportCA(cfg); err != nil {
+		return err
+	}
+	doors, err := openListeners(cfg, a.stateDir)
+	if err != nil {
+		return err
+	}
+	defer doors.close()
+	a.doors = doors
+	group, stopped := errgroup.WithContext(a.life)
+	servers := a.start(stopped, group)
+	a.serving.Store(true) // before the file says so
+	if err := doors.announce(a.stateDir); err != nil {
+		return err
+	}
+	a.greet(cfg)
+	err = a.wait(ctx, stopped, signals)
+	a.drain(cfg, signals)
+	for _, s := range servers {
+		_ = s.Close()
+	}
+	a.saveUses()
+	return err
+}
+
+// start serves every listener and runs every loop. A listener or loop that
+// fails ends the daemon.
+func (a *app) start(ctx context.Context, group *errgroup.Group) []*http.Server {
+	group.Go(func() error { return a.proxy.Run(ctx) })
+	group.Go(func() error { return a.proxy.Serve(a.doors.proxy, "") })
+	for _, b := range a.doors.bound {
+		group.Go(func() error { return a.proxy.Serve(b.Listener, b.caller) })
+	}
+	if a.vault != nil {
+		group.Go(func() error { return a.vault.Run(ctx) })
+	}
+	group.Go(func() error { return a.keepUses(ctx) })
+	var servers []*http.Server
+	serve := func(ln net.Listener, h http.Handler) {
+		if ln == nil {
+			return
+		}
+		s := &http.Server{
+			Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+			ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug), TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		}
+		servers = append(servers, s)
+		group.Go(func() error {
+			if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
+	}
+	serve(a.doors.admin, a.admin.TCP())
+	serve(a.doors.socket, a.admin.Socket())
+	serve(a.doors.metrics, a.admin.Metrics())
+	return servers
+}
+
+// greet writes what a reader of the log looks for.
+func (a *app) greet(cfg *configs.Config) {
+	a.log.Info("configuration", "file", cfg.Path, "environment", cfg.EnvUsed, "store", cfg.Store.Backend, "state", a.stateDir)
+	for _, w := range a.ca.Warnings() {
+		a.log.Warn(w)
+	}
+	a.log.Info("listening", "proxy", shown(a.doors.proxy), "admin", shown(a.doors.admin))
+}
+
+// wait returns when the daemon is to end: nil on a signal or ctx's end.
+func (a *app) wait(ctx, stopped context.Context, signals <-chan os.Signal) error {
+	for {
+		select {
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				a.log.Info("draining", "signal", s.String())
+				return nil
+			}
+			_ = a.Reload(ctx) // it has said why
+		case <-ctx.Done():
+			if context.Cause(ctx) != context.Canceled { //nolint:errorlint // the very value; a signal has another cause
+				<-signals // the same signal, which came here too
+			}
+			a.log.Info("draining")
+			return nil
+		case <-stopped.Done():
+			return fmt.Errorf("serving ended: %w", context.Cause(stopped))
+		}
+	}
+}
+
+// drain tells that the daemon is not ready, and lets what is in flight finish.
+// A second signal ends that at once.
+func (a *app) drain(cfg *configs.Config, signals <-chan os.Signal) {
+	a.draining.Store(true)
+	ctx, cancel := context.WithTimeout(a.life, cfg.Proxy.Drain)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := a.proxy.Drain(ctx); err != nil {
+			a.log.Warn("drain: what was left is cut", "error", err)
+		}
+	}()
+	for {
+		select {
+		case <-done:
+			a.log.Info("drained")
+			return
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				continue
+			}
+			a.log.Warn("second signal: what is in flight is cut", "signal", s.String())
+			a.proxy.Close()
+			cancel()
+			<-done
+			return
+		}
+	}
+}
+
+// exportCA writes the CA for other containers, before anybody is told that the
+// daemon listens.
+func (a *app) exportCA(cfg *configs.Config) error {
+	if dir := cfg.Proxy.CA.ExportDir; dir != "" {
+		if err := a.ca.Export(dir); err != nil {
+			return fmt.Errorf("proxy.ca.export_dir: %w", err)
+		}
+	}
+	return nil
+}
+
+// vaultToken takes $VAULT_TOKEN for the token method where no file is set. It
+// does not stay in the environment, which children and dumps would show.
+func vaultToken(cfg *configs.Config, getenv func(string) string) (secret.Value, error) {
+	if cfg.Store.Backend != "vault" || cfg.Vault.Auth.Method != "token" || cfg.Vault.Auth.TokenFile != "" {
+		return secret.Value{}, nil
+	}
+	v := secret.New(getenv("VAULT_TOKEN"))
+	return v, os.Unsetenv("VAULT_TOKEN")
+}
+
+// maxConnections leaves two descriptors for each runner's connection, its own
+// and its upstream's, and some for the rest of the daemon.
+func maxConnections(cfg *configs.Config) int {
+	if cfg.Proxy.MaxConnections > 0 {
+		return cfg.Proxy.MaxConnections
+	}
+	var l syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil || l.Cur > 1<<24 {
+		return 1 << 20
+	}
+	return max((int(l.Cur)-64)/2, 16)
+}
+
+// Uses are kept in STATE_DIR/uses.json, so that a restart does not lift the
+// protection of credentials in use.
+func (a *app) usesPath() string { return filepath.Join(a.stateDir, "uses.json") }
+
+func (a *app) restoreUses() {
+	b, err := file.ReadPrivate(a.usesPath())
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	var all map[string][]proxy.Use
+	if err == nil {
+		err = json.Unmarshal(b, &all)
+	}
+	if err != nil {
+		a.log.Warn("uses of credentials before this start are not known", "error", err)
+		return
+	}
+	a.proxy.RestoreUses(all)
+}
+
+func (a *app) saveUses() {
+	b, err := json.Marshal(a.proxy.AllUses())
+	if err == nil {
+		err = file.Write(a.usesPath(), append(b, '\n'), file.Private)
+	}
+	if err != nil {
+		a.log.Warn("uses of credentials are not saved", "error", err)
+	}
+}
+
+func (a *app) keepUses(ctx context.Context) error {
+	for sleep(ctx, time.Minute) {
+		a.saveUses()
+	}
+	return nil
+}
