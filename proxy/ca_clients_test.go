@@ -18,17 +18,21 @@ import (
 	"github.com/sallyport/sallyport/internal/testserver"
 )
 
-// tool runs a real client, or skips with the name of what is missing.
+// tool runs a real client and gives all that it printed.
 func tool(t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("%s is not installed", name)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, path, args...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, testserver.Find(t, name), args...).CombinedOutput()
 	return string(out), err
+}
+
+// optional skips where a client is missing that make test does not install.
+func optional(t *testing.T, name string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		t.Skipf("%s is not installed here; this runs where it is", name)
+	}
 }
 
 // serveLeaf serves HTTPS with the host's leaf on a loopback port.
@@ -39,7 +43,7 @@ func serveLeaf(t *testing.T, ca *CA, host string) (port string) {
 		t.Fatal(err)
 	}
 	srv := &http.Server{
-		Handler:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello\n")) }),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("hello\n")) }),
 		TLSConfig: &tls.Config{
 			MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
 			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return ca.Leaf(host) },
@@ -72,8 +76,7 @@ func TestOpenSSLStrict(t *testing.T) {
 					t.Errorf("openssl verify -x509_strict of %s: %v\n%s", host, err, out)
 				}
 			}
-			version, _ := tool(t, "openssl", "version")
-			testserver.Took(t, strings.Join(strings.Fields(version)[:2], " "))
+			testserver.Took(t, "OpenSSL "+testserver.Version("openssl", "version"))
 		})
 	}
 }
@@ -88,6 +91,7 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[2])), 20) as s:
 `
 
 func TestPythonStrict(t *testing.T) {
+	optional(t, "python3")
 	dir := t.TempDir()
 	ca := ownCA(t, dir+"/ca")
 	out, err := tool(t, "python3", "-c", pythonStrict, dir+"/ca/ca.pem", serveLeaf(t, ca, "api.example.com"))
@@ -114,8 +118,7 @@ func TestCurlTrustsBundle(t *testing.T) {
 	if err == nil {
 		t.Errorf("curl took the leaf of another host: %s", out)
 	}
-	version, _ := tool(t, "curl", "--version")
-	testserver.Took(t, strings.Join(strings.Fields(version)[:2], " "))
+	testserver.Took(t, "curl "+testserver.Version("curl", "--version"))
 }
 
 func TestExport(t *testing.T) {
@@ -160,6 +163,7 @@ func TestExport(t *testing.T) {
 }
 
 func TestJavaTruststore(t *testing.T) {
+	optional(t, "keytool")
 	dir := t.TempDir()
 	ca := ownCA(t, dir+"/ca")
 	if err := ca.Export(dir); err != nil {

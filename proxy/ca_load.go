@@ -108,11 +108,11 @@ func parseKeyBytes(der []byte) (crypto.Signer, error) {
 	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
 		return checkSize(key)
 	}
-	any, err := x509.ParsePKCS8PrivateKey(der)
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
 		return nil, errors.New("the private key is malformed")
 	}
-	switch key := any.(type) {
+	switch key := parsed.(type) {
 	case *ecdsa.PrivateKey:
 		return checkCurve(key)
 	case *rsa.PrivateKey:

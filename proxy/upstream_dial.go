@@ -60,7 +60,7 @@ func (d *guardedDialer) candidates(ctx context.Context, a provider.Authority) ([
 	var good []netip.AddrPort
 	var refused *fault.Fault
 	for _, addr := range addrs {
-		to := netip.AddrPortFrom(addr, uint16(a.Port)) //nolint:gosec // an Authority's port fits
+		to := netip.AddrPortFrom(addr, uint16(a.Port))
 		if f := d.guard.judge(ctx, to); f != nil {
 			refused = graver(refused, f)
 			continue

@@ -52,7 +52,7 @@ func (c *corporate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer conn.Close()
 	_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\n\r\n"+c.early)
-	go func() { _, _ = io.Copy(up, rw); _ = up.(*net.TCPConn).CloseWrite() }() //nolint:forcetypeassert // a TCP connection
+	go func() { _, _ = io.Copy(up, rw); _ = up.(*net.TCPConn).CloseWrite() }()
 	_, _ = io.Copy(conn, up)
 }
 
@@ -125,7 +125,7 @@ func TestUpstreamProxyOfProvider(t *testing.T) {
 	if _, body := mustSend(t, u.Transport(p, nil), "GET", "http://plain.example/", nil); body != "through the proxy" {
 		t.Errorf("the provider's proxy: %q", body)
 	}
-	if _, err := send(t, u.Transport(nil, nil), "GET", "http://plain.example/", nil); codeOf(Classify(err)) != fault.DNSFailure { //nolint:bodyclose // an error
+	if _, err := send(t, u.Transport(nil, nil), "GET", "http://plain.example/", nil); codeOf(Classify(err)) != fault.DNSFailure {
 		t.Errorf("others go through it, too: %v", err)
 	}
 }
@@ -134,7 +134,7 @@ func TestUpstreamProxyGuard(t *testing.T) {
 	corp := &corporate{}
 	s := httptest.NewServer(corp)
 	defer s.Close()
-	own := s.Listener.Addr().(*net.TCPAddr).AddrPort() //nolint:forcetypeassert // a TCP listener
+	own := s.Listener.Addr().(*net.TCPAddr).AddrPort()
 	proxied := func(o UpstreamOptions) *Upstream {
 		o.Proxy, o.Resolver = proxyURL(t, s, nil), &answers{}
 		return NewUpstream(o)
@@ -178,7 +178,7 @@ func TestUpstreamProxyRefuses(t *testing.T) {
 	} {
 		s := httptest.NewServer(&corporate{status: status})
 		u := NewUpstream(UpstreamOptions{Proxy: proxyURL(t, s, url.UserPassword("me", "hunter2")), Resolver: &answers{}})
-		_, err := send(t, u.Transport(nil, nil), "GET", "https://a.example", nil) //nolint:bodyclose // an error
+		_, err := send(t, u.Transport(nil, nil), "GET", "https://a.example", nil)
 		if codeOf(Classify(err)) != want {
 			t.Errorf("status %d: request: %v, want %s", status, err, want)
 		}

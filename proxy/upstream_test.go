@@ -143,7 +143,7 @@ func TestTransportGuarded(t *testing.T) {
 	var reached atomic.Int32
 	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
 	defer s.Close()
-	port := s.Listener.Addr().(*net.TCPAddr).AddrPort() //nolint:forcetypeassert // a TCP listener
+	port := s.Listener.Addr().(*net.TCPAddr).AddrPort()
 	a := provider.Authority{Host: "127.0.0.1", Port: int(port.Port())}
 	closed := NewUpstream(UpstreamOptions{})
 	open := &provider.Provider{AllowNetworks: loopback}
@@ -169,7 +169,7 @@ func TestTransportGuarded(t *testing.T) {
 		if codeOf(Classify(err)) != tt.want {
 			t.Errorf("%s: request: %v, want %q", name, err, tt.want)
 		}
-		_, err = tt.u.Client(tt.p).Get(s.URL) //nolint:bodyclose // empty
+		_, err = tt.u.Client(tt.p).Get(s.URL)
 		if codeOf(Classify(err)) != tt.want {
 			t.Errorf("%s: client: %v, want %q", name, err, tt.want)
 		}
@@ -215,7 +215,7 @@ func TestHeaderTimeout(t *testing.T) {
 		t.Cleanup(func() { close(release) })
 		rt := openUpstream(t, UpstreamOptions{Timeout: limit}, s).Transport(nil, nil)
 		start := time.Now()
-		if _, err := send(t, rt, "GET", s.URL+"/silent", nil); codeOf(Classify(err)) != fault.Timeout { //nolint:bodyclose // an error
+		if _, err := send(t, rt, "GET", s.URL+"/silent", nil); codeOf(Classify(err)) != fault.Timeout {
 			t.Errorf("h2 %v: no header: %v, want timeout", h2, err)
 		}
 		if took := time.Since(start); took > 20*limit {
@@ -258,7 +258,7 @@ func TestStalledUpload(t *testing.T) {
 		t.Cleanup(func() { close(release) })
 		rt := openUpstream(t, UpstreamOptions{Timeout: 300 * time.Millisecond}, s).Transport(nil, nil)
 		endless := io.LimitReader(zeros{}, 1<<30)
-		if _, err := send(t, rt, "POST", s.URL, endless); codeOf(Classify(err)) != fault.Timeout { //nolint:bodyclose // an error
+		if _, err := send(t, rt, "POST", s.URL, endless); codeOf(Classify(err)) != fault.Timeout {
 			t.Errorf("h2 %v: a server that reads nothing: %v, want timeout", h2, err)
 		}
 	}
@@ -287,7 +287,7 @@ func TestUpgrade(t *testing.T) {
 	const limit = 300 * time.Millisecond
 	rt := openUpstream(t, UpstreamOptions{Timeout: limit}, s).Transport(nil, nil)
 	mustSend(t, rt, "GET", s.URL, nil) // an h2 connection is in the pool
-	req, err := http.NewRequestWithContext(t.Context(), "GET", s.URL, nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,7 +329,7 @@ func TestEndlessHeader(t *testing.T) {
 			_, err = conn.Write(line)
 		}
 	}()
-	_, err = send(t, openUpstream(t, UpstreamOptions{}).Transport(nil, nil), "GET", "http://"+ln.Addr().String(), nil) //nolint:bodyclose // an error
+	_, err = send(t, openUpstream(t, UpstreamOptions{}).Transport(nil, nil), "GET", "http://"+ln.Addr().String(), nil)
 	if codeOf(Classify(err)) != fault.UpstreamInvalid {
 		t.Errorf("RE-06: %v, want upstream_invalid", err)
 	}
@@ -410,7 +410,7 @@ func TestClassify(t *testing.T) {
 		"no TLS there":          {"https://" + script("HTTP/1.1 400 Bad Request\r\n\r\n"), fault.UpstreamInvalid},
 		"hangs up in handshake": {"https://" + script(""), fault.ConnectionReset},
 	} {
-		_, err := send(t, openUpstream(t, UpstreamOptions{Resolver: gone}).Transport(nil, nil), "GET", tt.url, nil) //nolint:bodyclose // an error
+		_, err := send(t, openUpstream(t, UpstreamOptions{Resolver: gone}).Transport(nil, nil), "GET", tt.url, nil)
 		f := Classify(err)
 		if codeOf(f) != tt.want {
 			t.Errorf("%s: %v, want %s", name, err, tt.want)
@@ -443,11 +443,11 @@ func TestClassifyGivenUp(t *testing.T) {
 	s := tlsServer(t, true, func(http.ResponseWriter, *http.Request) { <-release })
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)
-	req, err := http.NewRequestWithContext(ctx, "GET", s.URL, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = openUpstream(t, UpstreamOptions{}, s).Transport(nil, nil).RoundTrip(req) //nolint:bodyclose // an error
+	_, err = openUpstream(t, UpstreamOptions{}, s).Transport(nil, nil).RoundTrip(req)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("the runner gave up: %v", err)
 	}

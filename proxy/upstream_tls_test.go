@@ -179,7 +179,7 @@ func TestClientCertificate(t *testing.T) {
 	if got.Load() == 0 {
 		t.Error("the request with the certificate did not arrive")
 	}
-	if _, err := send(t, u.Transport(nil, nil), "GET", "https://api.example:"+port, nil); codeOf(Classify(err)) != fault.TLSCertificate { //nolint:bodyclose // an error
+	if _, err := send(t, u.Transport(nil, nil), "GET", "https://api.example:"+port, nil); codeOf(Classify(err)) != fault.TLSCertificate {
 		t.Errorf("without the certificate: %v", err)
 	}
 }
