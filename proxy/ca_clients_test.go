@@ -156,6 +156,13 @@ func TestExport(t *testing.T) {
 		t.Errorf("left behind: %q", left)
 	}
 
+	t.Setenv("SSL_CERT_FILE", "")
+	if bundle, err := ca.Bundle(); err != nil || !strings.HasSuffix(string(bundle), string(ca.PEM())) {
+		t.Errorf("the usual places: %v", err)
+	}
+	if err := ca.Export(dir + "/roots.pem"); err == nil {
+		t.Error("an export into a file passed")
+	}
 	t.Setenv("SSL_CERT_FILE", dir+"/missing")
 	if _, err := ca.Bundle(); err == nil || !strings.Contains(err.Error(), "SSL_CERT_FILE") {
 		t.Errorf("a missing SSL_CERT_FILE: %v", err)

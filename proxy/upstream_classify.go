@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -104,7 +105,7 @@ func certificateClass(err error) string {
 	)
 	switch {
 	case errors.As(err, &weak):
-		return "the certificate is signed with an algorithm that is not safe"
+		return unsafeClass
 	case errors.As(err, &invalid):
 		return invalidClass(invalid)
 	case errors.As(err, &name):
@@ -123,7 +124,13 @@ func certificateClass(err error) string {
 	return ""
 }
 
-const tooOldTLS = "the upstream speaks no TLS version from 1.2 on"
+const (
+	tooOldTLS   = "the upstream speaks no TLS version from 1.2 on"
+	unsafeClass = "the certificate is signed with an algorithm that is not safe"
+)
+
+// unsafeAlgorithms are refused by crypto/x509, which then calls the authority unknown.
+var unsafeAlgorithms = []x509.SignatureAlgorithm{x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1}
 
 func invalidClass(e x509.CertificateInvalidError) string {
 	switch e.Reason {
@@ -144,6 +151,9 @@ func invalidClass(e x509.CertificateInvalidError) string {
 
 func authorityClass(e x509.UnknownAuthorityError) string {
 	c := e.Cert
+	if c != nil && slices.Contains(unsafeAlgorithms, c.SignatureAlgorithm) {
+		return unsafeClass
+	}
 	if c != nil && string(c.RawIssuer) == string(c.RawSubject) && len(c.DNSNames)+len(c.IPAddresses) > 0 {
 		return "the certificate is self-signed"
 	}

@@ -13,8 +13,10 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -428,6 +430,16 @@ func TestClassify(t *testing.T) {
 		"deadline":        {fmt.Errorf("x: %w", context.DeadlineExceeded), fault.Timeout},
 		"anything":        {errors.New("anything"), fault.UpstreamInvalid},
 		"unexpected end":  {fmt.Errorf("x: %w", io.ErrUnexpectedEOF), fault.ConnectionReset},
+		"no route":        {syscall.EHOSTUNREACH, fault.ConnectionRefused},
+		"no descriptors":  {syscall.EMFILE, fault.Overloaded},
+		"kernel time-out": {syscall.ETIMEDOUT, fault.Timeout},
+		"broken pipe":     {syscall.EPIPE, fault.ConnectionReset},
+		"resolver fails":  {&net.DNSError{Err: "server misbehaving", IsTemporary: true}, fault.DNSFailure},
+		"weak signature":  {x509.InsecureAlgorithmError(x509.SHA1WithRSA), fault.TLSCertificate},
+		"may not sign":    {x509.CertificateInvalidError{Reason: x509.NotAuthorizedToSign}, fault.TLSCertificate},
+		"malformed":       {x509.CertificateInvalidError{Reason: 99}, fault.TLSCertificate},
+		"remote alert":    {&net.OpError{Op: "remote error", Err: errors.New("tls: unrecognized name")}, fault.TLSCertificate},
+		"local handshake": {errors.New("tls: no supported versions satisfy MinVersion and MaxVersion"), fault.TLSCertificate},
 		"peer's h2 reset": {errors.New("stream error: stream ID 1; INTERNAL_ERROR; received from peer"), fault.ConnectionReset},
 		"bad h2 frame":    {errors.New("stream error: stream ID 1; PROTOCOL_ERROR"), fault.UpstreamInvalid},
 	} {
@@ -450,6 +462,67 @@ func TestClassifyGivenUp(t *testing.T) {
 	_, err = openUpstream(t, UpstreamOptions{}, s).Transport(nil, nil).RoundTrip(req)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("the runner gave up: %v", err)
+	}
+}
+
+func TestWatchedUploadRewinds(t *testing.T) {
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://a.example", strings.NewReader("again"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	watched, w := watchUpload(req, time.Hour)
+	body, err := watched.GetBody()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := io.ReadAll(body)
+	if _, ok := body.(*watchedBody); !ok || string(b) != "again" || watched.ContentLength != 5 {
+		t.Errorf("the second body is %T with %q", body, b)
+	}
+	if w.end() {
+		t.Error("cancelled")
+	}
+	req.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("gone") }
+	watched, _ = watchUpload(req, time.Hour)
+	if _, err := watched.GetBody(); err == nil {
+		t.Error("an error of GetBody is lost")
+	}
+	req.Body = http.NoBody
+	if same, w := watchUpload(req, time.Hour); same != req || w.end() {
+		t.Error("a request without a body is watched")
+	}
+}
+
+// An unspecified listener is reached by every address of the machine.
+func TestOwnUnspecifiedListener(t *testing.T) {
+	ln, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	own := ln.Addr().(*net.TCPAddr).AddrPort()
+	u := NewUpstream(UpstreamOptions{AllowNetworks: everyAddress, Own: func() []netip.AddrPort { return []netip.AddrPort{own} }})
+	hosts := []string{"localhost", "127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::"}
+	for _, a := range machineAddresses() {
+		hosts = append(hosts, a.String())
+	}
+	if name, err := os.Hostname(); err == nil {
+		hosts = append(hosts, name)
+	}
+	for _, host := range hosts {
+		conn, err := u.Dial(t.Context(), nil, provider.Authority{Host: host, Port: int(own.Port())})
+		if err == nil {
+			_ = conn.Close()
+		}
+		if c := codeOf(Classify(err)); c != fault.LoopDetected && c != fault.DNSFailure {
+			t.Errorf("SS-04: %s reaches our own listener: %v", host, err)
+		}
+	}
+	if err := ln.(*net.TCPListener).SetDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ln.Accept(); err == nil {
+		t.Error("SS-04: a connection came in")
 	}
 }
 

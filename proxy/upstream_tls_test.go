@@ -98,18 +98,12 @@ func TestUpstreamCertificates(t *testing.T) {
 	narrow := newTestAuthority(t, "narrow", func(c *x509.Certificate) {
 		c.PermittedDNSDomains, c.PermittedDNSDomainsCritical = []string{"elsewhere.example"}, true
 	})
-	weak := func(t testing.TB) tls.Certificate {
-		key := rsaKey(t, 2048)
-		c := &x509.Certificate{
-			SerialNumber: big.NewInt(9), DNSNames: []string{"api.example"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-			SignatureAlgorithm: x509.SHA1WithRSA, IsCA: true, BasicConstraintsValid: true,
-		}
-		der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	weakKey := rsaKey(t, 2048)
+	weakRoots, err := parseCertificates(rootOf(t, weakKey, func(c *x509.Certificate) { c.Subject = pkix.Name{CommonName: "weak"} }))
+	if err != nil {
+		t.Fatal(err)
 	}
+	weak := &authority{weakRoots[0], weakKey}
 	for name, tt := range map[string]struct {
 		cert   tls.Certificate
 		config *tls.Config
@@ -131,9 +125,11 @@ func TestUpstreamCertificates(t *testing.T) {
 		}), want: "extended key usage"},
 		"unknown root":    {cert: other.issue(t, nil), want: "authority is not trusted"},
 		"name constraint": {cert: narrow.issue(t, nil), want: "name constraints"},
-		"SHA-1":           {cert: weak(t), want: "certificate"},
-		"TLS 1.0":         {cert: trusted.issue(t, nil), config: &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10}, want: "TLS version from 1.2"},
-		"TLS 1.1":         {cert: trusted.issue(t, nil), config: &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, want: "TLS version from 1.2"},
+		"SHA-1": {cert: weak.issue(t, func(c *x509.Certificate) {
+			c.SignatureAlgorithm = x509.SHA1WithRSA
+		}), want: "algorithm that is not safe"},
+		"TLS 1.0": {cert: trusted.issue(t, nil), config: &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS10}, want: "TLS version from 1.2"},
+		"TLS 1.1": {cert: trusted.issue(t, nil), config: &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}, want: "TLS version from 1.2"},
 		"wants a client certificate": {cert: trusted.issue(t, nil), config: &tls.Config{
 			ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12,
 		}, want: "client certificate"},
@@ -145,7 +141,7 @@ func TestUpstreamCertificates(t *testing.T) {
 			tt.config.Certificates = []tls.Certificate{tt.cert}
 			port, got := countingTLS(t, tt.config)
 			u := NewUpstream(UpstreamOptions{
-				AllowNetworks: loopback, Roots: poolOf(trusted.cert, narrow.cert), Resolver: resolves("api.example", "127.0.0.1"),
+				AllowNetworks: loopback, Roots: poolOf(trusted.cert, narrow.cert, weak.cert), Resolver: resolves("api.example", "127.0.0.1"),
 			})
 			defer u.CloseIdle()
 			resp, err := send(t, u.Transport(nil, nil), "POST", "https://api.example:"+port+"/secret", strings.NewReader("body"))
