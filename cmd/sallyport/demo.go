@@ -101,8 +101,7 @@ It goes on until you press Ctrl-C. In another terminal:
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-d.daemon.exited:
-		d.daemon.exited <- err
+	case <-d.daemon.exited:
 		return errors.New("the daemon ended by itself; its log:\n" + d.daemon.Log())
 	}
 }

@@ -23,7 +23,7 @@ type demoDaemon struct {
 	Proxy, Admin       string // addresses
 	token              string // the admin token
 	cmd                *exec.Cmd
-	exited             chan error
+	exited             chan struct{} // closed when it has ended
 }
 
 var demoConfig = template.Must(template.New("config").Parse(`# Made by sallyport demo.
@@ -94,7 +94,7 @@ func startDemoDaemon(ctx context.Context, dir string, up *demoUpstream) (*demoDa
 		return nil, err
 	}
 	d := &demoDaemon{
-		exe: exe, config: filepath.Join(dir, "sallyport.toml"), state: filepath.Join(dir, "state"), exited: make(chan error, 1),
+		exe: exe, config: filepath.Join(dir, "sallyport.toml"), state: filepath.Join(dir, "state"), exited: make(chan struct{}),
 	}
 	if err := d.configure(dir, up); err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ func startDemoDaemon(ctx context.Context, dir string, up *demoUpstream) (*demoDa
 	if err := d.cmd.Start(); err != nil {
 		return nil, err
 	}
-	go func() { d.exited <- d.cmd.Wait() }()
+	go func() { _ = d.cmd.Wait(); close(d.exited) }()
 	if err := d.ready(ctx); err != nil {
 		d.Stop()
 		return nil, fmt.Errorf("%w; its log:\n%s", err, d.Log())
@@ -156,9 +156,8 @@ func (d *demoDaemon) ready(ctx context.Context) error {
 			}
 		}
 		select {
-		case err := <-d.exited:
-			d.exited <- err
-			return fmt.Errorf("the daemon ended: %w", err)
+		case <-d.exited:
+			return fmt.Errorf("the daemon ended: %s", d.cmd.ProcessState)
 		case <-ctx.Done():
 			return errors.New("the daemon did not become ready within 30 seconds")
 		case <-time.After(50 * time.Millisecond):

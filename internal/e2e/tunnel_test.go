@@ -1,14 +1,14 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
-
-	"golang.org/x/net/http2"
 
 	"github.com/sallyport/sallyport/internal/fault"
 )
@@ -125,10 +125,7 @@ func authorityH2(t *testing.T, w *world) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := (&http2.Transport{}).NewClientConn(p.Conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return p.Conn, nil }}
 	for i, host := range []string{w.api.Addr, w.other.Addr} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+w.api.Addr+"/x", nil)
 		if err != nil {
