@@ -39,8 +39,9 @@ const canary = "CNRY-2d7c1f0a9b"
 // rig is a proxy with one provider, api, whose upstream is a TLS server of the
 // test. Every name resolves to loopback.
 type rig struct {
-	t        *testing.T
+	t        testing.TB
 	srv      *Server
+	level    slog.Level // of the log; debug unless changed
 	store    *credtest.Store
 	config   Config
 	registry *prometheus.Registry
@@ -64,13 +65,15 @@ func (u *recording) seen() []*http.Request {
 	return append([]*http.Request(nil), u.requests...)
 }
 
-func newRecording(t *testing.T, h http.HandlerFunc) *recording {
+func newRecording(t testing.TB, h http.HandlerFunc) *recording {
 	t.Helper()
 	u := &recording{}
 	u.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		u.mu.Lock()
-		u.requests = append(u.requests, r.Clone(context.Background()))
-		u.mu.Unlock()
+		if _, benchmark := t.(*testing.B); !benchmark {
+			u.mu.Lock()
+			u.requests = append(u.requests, r.Clone(context.Background()))
+			u.mu.Unlock()
+		}
 		h(w, r)
 	}))
 	u.EnableHTTP2 = true
@@ -117,9 +120,9 @@ func echo(w http.ResponseWriter, r *http.Request) {
 }
 
 // newRig starts a proxy; change may alter its configuration before it starts.
-func newRig(t *testing.T, h http.HandlerFunc, change ...func(*rig)) *rig {
+func newRig(t testing.TB, h http.HandlerFunc, change ...func(*rig)) *rig {
 	t.Helper()
-	r := &rig{t: t, store: &credtest.Store{}, registry: prometheus.NewRegistry(), log: &safeBuffer{}, upstream: newRecording(t, h)}
+	r := &rig{t: t, level: slog.LevelDebug, store: &credtest.Store{}, registry: prometheus.NewRegistry(), log: &safeBuffer{}, upstream: newRecording(t, h)}
 	r.store.Add("api/main", "api_key", "api_key", canary)
 	roots := x509.NewCertPool()
 	roots.AddCert(r.upstream.Certificate())
@@ -162,7 +165,7 @@ func (r *rig) start() {
 	life, end := context.WithCancel(context.Background())
 	r.srv = New(Options{
 		Store: r.store, CA: ca, Life: life, Registerer: r.registry, AuthMetrics: auth.NewMetrics(r.registry),
-		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: r.level})),
 	})
 	r.srv.Swap(r.config)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -278,7 +281,7 @@ func (r *rig) tunnel(authority, sni string) *wire {
 
 // wire speaks HTTP by hand, to say what no client would.
 type wire struct {
-	t *testing.T
+	t testing.TB
 	net.Conn
 	r *bufio.Reader
 }
@@ -315,7 +318,7 @@ func (w *wire) closed() bool {
 }
 
 // wantFault asserts our own answer.
-func wantFault(t *testing.T, id string, got result, code fault.Code) {
+func wantFault(t testing.TB, id string, got result, code fault.Code) {
 	t.Helper()
 	d := fault.Diagnose(code)
 	if got.StatusCode != d.Status || got.problem.Code != code {

@@ -198,6 +198,9 @@ func rewrite(pr *httputil.ProxyRequest) {
 // ours reports whether a request field is meant for us, in any spelling, or one
 // that no request should hand on.
 func ours(name string) bool {
+	if len(name) < len("proxy") || !strings.ContainsRune("sSpPhH", rune(name[0])) {
+		return false // most names, without a copy
+	}
 	n := strings.ReplaceAll(strings.ToLower(name), "_", "-")
 	return strings.HasPrefix(n, "sallyport-") || strings.HasPrefix(n, "proxy-") || n == "proxy" || n == "http2-settings"
 }

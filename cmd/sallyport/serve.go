@@ -86,6 +86,7 @@ func (c *cli) serve(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = held.release() }()
+	tuneMemory(c.getenv, cgroupLimit)
 	out := newLogWriter(c.stderr)
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
