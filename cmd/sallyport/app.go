@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport/sallyport/admin"
+	"github.com/sallyport/sallyport/auth"
+	"github.com/sallyport/sallyport/checker"
+	"github.com/sallyport/sallyport/configs"
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/provider"
+	"github.com/sallyport/sallyport/internal/secret"
+	"github.com/sallyport/sallyport/proxy"
+	"github.com/sallyport/sallyport/vault"
+)
+
+// app is the daemon: its rooms, tied together.
+type app struct {
+	cli      *cli
+	stateDir string
+	life     context.Context // of everything that requests start; ends after the drain
+
+	cfg       atomic.Pointer[configs.Config]
+	reloading sync.Mutex
+	level     slog.LevelVar
+	log       *slog.Logger
+	registry  *prometheus.Registry
+	metrics   *daemonMetrics
+
+	store    credential.Store
+	vault    *vault.Vault // nil: the embedded store
+	ca       *proxy.CA
+	callers  *callers
+	upstream *proxy.Upstream
+	proxy    *proxy.Server
+	admin    *admin.Server
+	doors    *listeners
+
+	serving, draining, loggedIn atomic.Bool
+}
+
+// build makes the rooms. What it writes is the state directory only.
+func (a *app) build(cfg *configs.Config) error {
+	a.registry = prometheus.NewRegistry()
+	token, err := vaultToken(cfg, a.cli.getenv)
+	if err != nil {
+		return err
+	}
+	if a.store, a.vault, err = openStore(cfg, a.stateDir, token, a.log, a.registry); err != nil {
+		return err
+	}
+	if a.ca, _, err = loadCA(cfg, a.stateDir); err != nil {
+		return err
+	}
+	if a.callers, err = openCallers(a.stateDir); err != nil {
+		return err
+	}
+	a.metrics = newDaemonMetrics(a.registry, a)
+	a.proxy = proxy.New(proxy.Options{
+		Store: a.store, CA: a.ca, Life: a.life, Log: a.log, Registerer: a.registry,
+		AuthMetrics: auth.NewMetrics(a.registry), MaxConnections: maxConnections(cfg),
+	})
+	if err := a.apply(cfg); err != nil {
+		return err
+	}
+	a.metrics.reloaded(true)
+	a.restoreUses()
+	return a.buildAdmin(cfg)
+}
+
+func (a *app) buildAdmin(cfg *configs.Config) error {
+	token, err := adminToken(cfg, a.stateDir)
+	if err != nil {
+		return err
+	}
+	a.admin = admin.New(admin.Options{
+		Store: a.store, Daemon: a, Table: func() *provider.Table { return a.cfg.Load().Table },
+		Checker: checker.New(checker.Options{Client: a.client, Log: a.log, Registerer: a.registry}),
+		History: checker.NewHistory(a.registry), Gatherer: a.registry, Token: token,
+		CAPEM: a.ca.PEM, Hosts: cfg.Admin.Hosts, Log: a.log,
+	})
+	return nil
+}
+
+// client reaches a provider for checks.
+func (a *app) client(p *provider.Provider) *http.Client {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	return a.upstream.Client(p)
+}
+
+// own gives the daemon's TCP listeners.
+func (a *app) own() []netip.AddrPort {
+	if a.doors == nil {
+		return nil
+	}
+	return a.doors.addresses()
+}
+
+// vaultToken takes $VAULT_TOKEN for the token method where no file is set. It
+// does not stay in the environment, which children and dumps would show.
+func vaultToken(cfg *configs.Config, getenv func(string) string) (secret.Value, error) {
+	if cfg.Store.Backend != "vault" || cfg.Vault.Auth.Method != "token" || cfg.Vault.Auth.TokenFile != "" {
+		return secret.Value{}, nil
+	}
+	v := secret.New(getenv("VAULT_TOKEN"))
+	return v, os.Unsetenv("VAULT_TOKEN")
+}
+
+// maxConnections leaves two descriptors for each runner's connection, its own
+// and its upstream's, and some for the rest of the daemon.
+func maxConnections(cfg *configs.Config) int {
+	if cfg.Proxy.MaxConnections > 0 {
+		return cfg.Proxy.MaxConnections
+	}
+	var l syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil || l.Cur > 1<<24 {
+		return 1 << 20
+	}
+	return max((int(l.Cur)-64)/2, 16)
+}
