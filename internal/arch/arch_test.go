@@ -32,7 +32,7 @@ var rooms = map[string][]string{
 // testRooms are for tests: no other code imports them. They may import the ground floor and each other.
 var testRooms = []string{
 	"internal/arch", "internal/bench", "internal/credential/credtest", "internal/e2e", "internal/testserver",
-	"internal/testoidc", "internal/testvault",
+	"internal/testreport", "internal/testvault",
 }
 
 // homes: one library, one room, so that it can be replaced by opening one folder.
