@@ -131,11 +131,11 @@ func askProxy(conn net.Conn, proxy *url.URL, a provider.Authority) (net.Conn, er
 	}
 	limited := &io.LimitedReader{R: conn, N: maxConnectAnswer}
 	br := bufio.NewReader(limited)
-	resp, err := http.ReadResponse(br, req)
+	resp, err := http.ReadResponse(br, req) //nolint:bodyclose // a 2xx to CONNECT has none, and what refuses closes conn
 	if err != nil {
 		return nil, err
 	}
-	if err := refusedByProxy(nil, nil, nil, resp); err != nil {
+	if err := refusal(resp.StatusCode); err != nil {
 		return nil, err
 	}
 	if br.Buffered() == 0 {
@@ -152,7 +152,12 @@ func askProxy(conn net.Conn, proxy *url.URL, a provider.Authority) (net.Conn, er
 // refusedByProxy is nil if the upstream proxy opened the tunnel. It is an
 // http.Transport's OnProxyConnectResponse.
 func refusedByProxy(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
-	switch code := resp.StatusCode; {
+	return refusal(resp.StatusCode)
+}
+
+// refusal is the fault of a proxy's answer to CONNECT; nil: it was taken.
+func refusal(code int) error {
+	switch {
 	case code/100 == 2:
 		return nil
 	case code == http.StatusProxyAuthRequired:

@@ -160,7 +160,7 @@ func TestCredentialNeverPrints(t *testing.T) {
 	}
 	slog.New(slog.NewTextHandler(&out, nil)).Info("m", "c", c, "v", *c)
 	slog.New(slog.NewJSONHandler(&out, nil)).Info("m", "c", c, "v", []Credential{*c})
-	for _, hidden := range []string{canary, hex.EncodeToString([]byte(canary)), "1234567", fmt.Sprint([]byte("1234567"))} {
+	for _, hidden := range []string{canary, hex.EncodeToString([]byte(canary)), "1234567", fmt.Sprintf("%d", []byte("1234567"))} {
 		if strings.Contains(out.String(), hidden) {
 			t.Errorf("LK-01: printing shows %s in %s", hidden, out.String())
 		}
