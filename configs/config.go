@@ -28,8 +28,8 @@ type Config struct {
 	Warnings []string // what is no fault but worth a log line
 	EnvUsed  []string // names of the environment variables that count, sorted
 
-	form *form // what WriteTOML writes
-
+	form  *form          // what WriteTOML writes
+	lines map[string]int // of the file's keys
 }
 
 // Proxy is the table [proxy].
@@ -58,9 +58,9 @@ type Listener struct {
 
 // CA is the table [proxy.ca].
 type CA struct {
-	CertFile  string   `toml:"cert_file"`
-	KeyFile   string   `toml:"key_file"`
-	ExportDir string   `toml:"export_dir"`
+	CertFile  string   `toml:"cert_file" form:"path"`
+	KeyFile   string   `toml:"key_file" form:"path"`
+	ExportDir string   `toml:"export_dir" form:"path"`
 	Permitted []string `toml:"permitted"` // DNS names and networks; none: no constraint
 }
 
@@ -70,7 +70,7 @@ type Admin struct {
 	MetricsListen string        `toml:"metrics_listen"`
 	Hosts         []string      `toml:"hosts"`
 	PublicURL     string        `toml:"public_url" later:"true"`
-	TokenFile     string        `toml:"token_file"`
+	TokenFile     string        `toml:"token_file" form:"path"`
 	InUseWindow   time.Duration `toml:"in_use_window"`
 }
 
@@ -83,8 +83,8 @@ type Log struct {
 // Store is the table [store].
 type Store struct {
 	Backend string `toml:"backend" oneof:"file vault"`
-	Dir     string `toml:"dir"`
-	KeyFile string `toml:"key_file"`
+	Dir     string `toml:"dir" form:"path"`
+	KeyFile string `toml:"key_file" form:"path"`
 	Key     string `toml:"key" later:"true"`
 }
 
@@ -95,9 +95,9 @@ type Vault struct {
 	Mount          string        `toml:"mount"`
 	Prefix         string        `toml:"prefix"`
 	KVVersion      int           `toml:"kv_version" max:"2"` // 2, or 0: ask the mount
-	CAFile         string        `toml:"ca_file"`
-	ClientCertFile string        `toml:"client_cert_file"`
-	ClientKeyFile  string        `toml:"client_key_file"`
+	CAFile         string        `toml:"ca_file" form:"path"`
+	ClientCertFile string        `toml:"client_cert_file" form:"path"`
+	ClientKeyFile  string        `toml:"client_key_file" form:"path"`
 	TLSServerName  string        `toml:"tls_server_name"`
 	CacheTTL       time.Duration `toml:"cache_ttl"`
 	MaxStale       time.Duration `toml:"max_stale"`
@@ -109,13 +109,13 @@ type VaultAuth struct {
 	Method          string `toml:"method" oneof:"token approle kubernetes jwt userpass cert agent" unbuilt:"kubernetes jwt userpass cert agent"`
 	Mount           string `toml:"mount"` // empty: the method's name
 	Role            string `toml:"role" later:"true"`
-	TokenFile       string `toml:"token_file"`
-	RoleIDFile      string `toml:"role_id_file"`
-	SecretIDFile    string `toml:"secret_id_file"`
+	TokenFile       string `toml:"token_file" form:"path"`
+	RoleIDFile      string `toml:"role_id_file" form:"path"`
+	SecretIDFile    string `toml:"secret_id_file" form:"path"`
 	SecretIDWrapped bool   `toml:"secret_id_wrapped" later:"true"`
-	JWTFile         string `toml:"jwt_file" later:"true"`
+	JWTFile         string `toml:"jwt_file" form:"path" later:"true"`
 	Username        string `toml:"username" later:"true"`
-	PasswordFile    string `toml:"password_file" later:"true"`
+	PasswordFile    string `toml:"password_file" form:"path" later:"true"`
 	RevokeOnExit    bool   `toml:"revoke_on_exit"`
 }
 
@@ -151,4 +151,5 @@ type Options struct {
 	Path    string                                // of the file; empty: built-in defaults
 	Environ []string                              // NAME=VALUE, as os.Environ gives them
 	Types   func(name string) (known, built bool) // credential types; nil: the documented ones, all built
+	Files   bool                                  // judge the operator's files too, as far as the daemon needs them to start
 }

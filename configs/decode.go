@@ -65,6 +65,9 @@ func (d *decoder) value(path string, in any, out reflect.Value, f field) {
 	if !d.leaf(path, in, out, f) || !d.chosen(path, out, f) {
 		return
 	}
+	if f.isPath {
+		out.SetString(d.report.resolve(path, out.String()))
+	}
 	if f.later && !d.built && !sameValue(was, out) {
 		d.report.add(path, "is not built yet; leave it out")
 	}

@@ -53,6 +53,12 @@ type report struct {
 	warnings []string // what is no fault
 }
 
+// FaultAt is a fault of a key of c that only a use of c can show.
+func (c *Config) FaultAt(key, detail string) Fault {
+	r := report{lines: c.lines}
+	return Fault{File: c.Path, Line: r.line(key), Key: key, Detail: detail}
+}
+
 // add tells a fault of the key at path, which is written with indices.
 func (r *report) add(path, format string, args ...any) {
 	f := Fault{File: r.file, Line: r.line(path), Key: r.display(path), Detail: fmt.Sprintf(format, args...)}

@@ -17,6 +17,7 @@ import (
 //	unbuilt:"b"      those of oneof whose part is not built yet
 //	later:"true"     the key's part is not built yet: only the default is taken
 //	form:"size"      an int64 of bytes, written "1MiB"
+//	form:"path"      a path; in the file relative to the file's folder
 //	min:"1" max:"9"  the bounds of an int; without them 0 and 1<<31 - 1
 //	positive:"true"  a duration that must not be zero
 type form struct {
@@ -59,11 +60,11 @@ type checksForm struct {
 
 type notifyForm struct {
 	URL        string `toml:"url"`
-	SecretFile string `toml:"secret_file"`
+	SecretFile string `toml:"secret_file" form:"path"`
 }
 
 type auditForm struct {
-	File   string `toml:"file"`
+	File   string `toml:"file" form:"path"`
 	OnFull string `toml:"on_full" oneof:"count block"`
 }
 
@@ -76,7 +77,7 @@ type callerForm struct {
 	Workspace   string         `toml:"workspace"`
 	Environment string         `toml:"environment"`
 	TokenSHA256 string         `toml:"token_sha256"`
-	TokenFile   string         `toml:"token_file"`
+	TokenFile   string         `toml:"token_file" form:"path"`
 	Needs       map[string]any `toml:"needs" later:"true"`
 	Limits      ownLimitsForm  `toml:"limits"`
 	Allow       []Allow        `toml:"allow"`
@@ -93,7 +94,7 @@ type providerForm struct {
 	AllowNetworks  []netip.Prefix    `toml:"allow_networks"`
 	Anonymous      bool              `toml:"anonymous"`
 	Accounts       string            `toml:"accounts" oneof:"many one"`
-	CAFile         string            `toml:"ca_file"`
+	CAFile         string            `toml:"ca_file" form:"path"`
 	UpstreamProxy  *url.URL          `toml:"upstream_proxy"`
 	HMAC           string            `toml:"hmac" later:"true"`
 	Unverified     bool              `toml:"unverified"`

@@ -49,12 +49,21 @@ func (j *judge) entry(path string, f *providerForm) {
 		j.place(index(join(path, "place"), i), p)
 	}
 	j.oauth2(join(path, "oauth2"), f)
-	if v := f.Verify.Path; v != "" && !strings.HasPrefix(v, "/") {
-		j.add(join(join(path, "verify"), "path"), "%q does not begin with /; it is relative to base_url", v)
-	}
+	j.verify(join(path, "verify"), f.Verify.Path)
 	j.limits(join(path, "limits"), f.Limits)
 	for i, s := range f.Signals {
 		j.signal(index(join(path, "signal"), i), s)
+	}
+}
+
+func (j *judge) verify(key, path string) {
+	_, err := filled(path)
+	switch {
+	case path == "":
+	case !strings.HasPrefix(path, "/"):
+		j.add(join(key, "path"), "%q does not begin with /; it is relative to base_url", path)
+	case err != nil:
+		j.add(join(key, "path"), "%q %v", path, err)
 	}
 }
 
@@ -107,7 +116,7 @@ func (j *judge) oauth2(key string, f *providerForm) {
 		if u.s == "" {
 			continue
 		}
-		if _, err := checkURL(u.s, f.AllowCleartext); err != nil {
+		if _, err := checkURL(u.s, f.AllowCleartext || onLoopback(u.s)); err != nil {
 			j.add(join(key, u.key), "%s%v", quoted(u.s), err)
 		}
 	}

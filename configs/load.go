@@ -72,8 +72,11 @@ func load(o Options, text []byte) (*Config, error) {
 	if f.Store.Backend == "vault" {
 		r.vaultDefaults(&f.Vault, tree, env)
 	}
-	c := &Config{Path: o.Path, form: &f, EnvUsed: r.used(&f, env)}
+	c := &Config{Path: o.Path, form: &f, lines: r.lines, EnvUsed: r.used(&f, env)}
 	r.daemon(&f)
+	if o.Files {
+		r.files(&f)
+	}
 	c.Providers = r.providers(&f, tree, o.Types)
 	c.Table = r.table(c.Providers, f.Proxy.CA.Permitted)
 	c.Callers = r.callers(&f, c.Table)

@@ -54,6 +54,78 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// Relative paths count from the file's folder, those of the environment from
+// the process' own.
+func TestRelativePaths(t *testing.T) {
+	text := `
+[proxy.ca]
+cert_file = "tls/ca.pem"
+key_file = "/etc/ca.key"
+[store]
+dir = "../records"
+[vault.auth]
+token_file = "token"
+[[caller]]
+name = "orders"
+token_file = "orders.token"
+[[provider]]
+name = "crm"
+hosts = ["crm.internal"]
+[provider.oauth2]
+token_url = "http://127.0.0.1:9000/token"
+`
+	c, err := load(Options{Path: "/etc/sallyport/sallyport.toml", Environ: []string{"SALLYPORT_VAULT_AUTH_TOKEN_FILE=here"}, Types: testTypes}, []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, got := range map[string][2]string{
+		"proxy.ca.cert_file": {c.Proxy.CA.CertFile, "/etc/sallyport/tls/ca.pem"}, "proxy.ca.key_file": {c.Proxy.CA.KeyFile, "/etc/ca.key"},
+		"store.dir": {c.Store.Dir, "/etc/records"}, "store.key_file": {c.Store.KeyFile, ""},
+		"vault.auth.token_file": {c.Vault.Auth.TokenFile, "here"}, "caller.orders.token_file": {c.Callers[0].TokenFile, "/etc/sallyport/orders.token"},
+	} {
+		if got[0] != got[1] {
+			t.Errorf("%s is %q, want %q", key, got[0], got[1])
+		}
+	}
+}
+
+func TestOperatorFiles(t *testing.T) {
+	dir := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"private": 0o600, "readable": 0o644, "writable": 0o666} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("x"), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("private", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	judged := func(files bool, names ...string) (*Config, error) {
+		text := ""
+		for _, n := range names {
+			text += "[[caller]]\nname = \"" + n + "\"\ntoken_file = \"" + n + "\"\n"
+		}
+		return load(Options{Path: filepath.Join(dir, "c.toml"), Files: files, Types: testTypes}, []byte(text))
+	}
+	c, err := judged(true, "private", "link", "readable")
+	if err != nil || len(c.Warnings) != 1 || !strings.HasPrefix(c.Warnings[0], "caller.readable.token_file: ") {
+		t.Errorf("%v, warnings %v; want one, of the readable file", err, c)
+	}
+	_, err = judged(true, "private", "writable", "missing")
+	for _, want := range []string{
+		"c.toml:6: caller.writable.token_file: ", "is writable by everybody (mode 0666)", "c.toml:9: caller.missing.token_file: ", "no such file",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the faults are %v; want one with %q", err, want)
+		}
+	}
+	if _, err = judged(false, "missing"); err != nil {
+		t.Errorf("%v; only the daemon needs the files", err)
+	}
+}
+
 func TestLoad(t *testing.T) {
 	c := mustLoad(t, `
 [proxy]

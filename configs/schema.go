@@ -22,6 +22,7 @@ type field struct {
 	noun     string
 	later    bool
 	positive bool
+	isPath   bool
 	min, max int
 }
 
@@ -30,7 +31,7 @@ func keysOf(t reflect.Type) []field {
 	var fields []field
 	for i := range t.NumField() {
 		tag := t.Field(i).Tag
-		f := field{name: tag.Get("toml"), index: i, noun: "known", later: tag.Get("later") != "", positive: tag.Get("positive") != ""}
+		f := field{name: tag.Get("toml"), index: i, noun: "known", later: tag.Get("later") != "", positive: tag.Get("positive") != "", isPath: tag.Get("form") == "path"}
 		if noun := tag.Get("noun"); noun != "" {
 			f.noun = noun
 		}

@@ -45,6 +45,12 @@ func checkURL(s string, cleartext bool) (*url.URL, error) {
 	return u, nil
 }
 
+// onLoopback reports whether a URL names this machine, where cleartext stays.
+func onLoopback(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && provider.Loopback(u.Hostname())
+}
+
 // url judges a URL that others build on: no query.
 func (r *report) url(key, s string, cleartext bool) {
 	u, err := checkURL(s, cleartext)

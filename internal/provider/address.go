@@ -17,6 +17,14 @@ func (a Authority) Addr() (netip.Addr, bool) {
 	return oldIPv4(a.Host)
 }
 
+// Loopback reports whether the host of a URL is this machine, in so many words:
+// localhost, or an address of 127.0.0.0/8 or ::1. What is sent there in the clear
+// does not leave the machine.
+func Loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
+}
+
 // oldIPv4 reads what inet_aton reads: one to four numbers, each decimal, octal
 // or hexadecimal, the last filling the bytes that are left.
 func oldIPv4(s string) (netip.Addr, bool) {

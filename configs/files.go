@@ -1,0 +1,59 @@
+package configs
+
+import (
+	"os"
+	"path/filepath"
+)
+
+// resolve gives a path of the file as seen from the file's folder. One that the
+// environment sets is the process' own.
+func (r *report) resolve(key, path string) string {
+	if _, env := r.env[key]; env || path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(r.file), path)
+}
+
+// operatorFile is a file that somebody else provides.
+type operatorFile struct {
+	key, path string
+	secret    bool // who reads it has something
+	maybe     bool // it may come later
+}
+
+func operatorFiles(f *form) []operatorFile {
+	files := []operatorFile{
+		{key: "proxy.ca.cert_file", path: f.Proxy.CA.CertFile},
+		{key: "proxy.ca.key_file", path: f.Proxy.CA.KeyFile, secret: true},
+		{key: "admin.token_file", path: f.Admin.TokenFile, secret: true},
+	}
+	if f.Store.Backend == "file" {
+		files = append(files, operatorFile{key: "store.key_file", path: f.Store.KeyFile, secret: true, maybe: true})
+	}
+	for i, c := range f.Callers {
+		files = append(files, operatorFile{key: join(index("caller", i), "token_file"), path: c.TokenFile, secret: true})
+	}
+	return files
+}
+
+// files judges what the daemon reads when it starts. They are looked at, not
+// read: a pipe can be read only once.
+func (r *report) files(f *form) {
+	for _, o := range operatorFiles(f) {
+		if o.path == "" {
+			continue
+		}
+		info, err := os.Stat(o.path)
+		switch {
+		case os.IsNotExist(err) && o.maybe:
+		case err != nil:
+			r.add(o.key, "%v", err)
+		case info.IsDir():
+			r.add(o.key, "%s is a folder; a file is needed", o.path)
+		case info.Mode().IsRegular() && info.Mode().Perm()&0o002 != 0:
+			r.add(o.key, "%s is writable by everybody (mode %04o); run chmod o-w on it", o.path, info.Mode().Perm())
+		case o.secret && info.Mode().IsRegular() && info.Mode().Perm()&0o004 != 0:
+			r.warnings = append(r.warnings, r.display(o.key)+": "+o.path+" is readable by everybody; run chmod o-r on it")
+		}
+	}
+}
