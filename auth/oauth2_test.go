@@ -86,6 +86,17 @@ func TestTokenRequest(t *testing.T) {
 	}
 }
 
+// What is sent in the clear to this machine does not leave it.
+func TestCleartextOnLoopback(t *testing.T) {
+	for _, at := range []string{"http://127.0.0.1:8080/token", "http://127.8.8.8/token", "http://[::1]:8080/token", "http://localhost/token"} {
+		p := &provider.Provider{Name: "crm", OAuth2: provider.OAuth2{TokenURL: tokenURL}}
+		e := &tokenEndpoint{}
+		if _, err := mint(e, p, clientRecord("token_url", at)); err != nil || len(e.asked) != 1 || e.asked[0].URL.String() != at {
+			t.Errorf("token_url %s: %v, asked %d times; want one request", at, err, len(e.asked))
+		}
+	}
+}
+
 func TestTokenRequestThatCannotBe(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -97,6 +108,8 @@ func TestTokenRequestThatCannotBe(t *testing.T) {
 		{"no token_url", provider.OAuth2{}, clientRecord(), fault.FieldMissing, "token_url"},
 		{"cleartext", provider.OAuth2{TokenURL: "http://login.example/"}, clientRecord(), fault.CleartextRefused, "token_url"},
 		{"cleartext of the record", provider.OAuth2{TokenURL: tokenURL}, clientRecord("token_url", "http://login.example/"), fault.CleartextRefused, "field token_url"},
+		{"cleartext to a name that begins like loopback", provider.OAuth2{TokenURL: "http://127.0.0.1.evil.example/"}, clientRecord(), fault.CleartextRefused, "token_url"},
+		{"cleartext below localhost", provider.OAuth2{TokenURL: "http://login.localhost/"}, clientRecord(), fault.CleartextRefused, "token_url"},
 		{"relative", provider.OAuth2{TokenURL: tokenURL}, clientRecord("token_url", "/token"), fault.FieldMissing, "field token_url"},
 		{"userinfo", provider.OAuth2{TokenURL: tokenURL}, clientRecord("token_url", "https://u:p@login.example"), fault.FieldMissing, "field token_url"},
 		{"fragment", provider.OAuth2{TokenURL: tokenURL}, clientRecord("token_url", "https://login.example#x"), fault.FieldMissing, "field token_url"},
