@@ -19,7 +19,7 @@ func (s *Server) fits(ctx context.Context, p *provider.Provider, c *credential.C
 		f := fault.From(err)
 		return fault.New(fault.InvalidRequest, f.Detail, f.Err).On(c.Ref.String(), p.Name)
 	}
-	for _, template := range []string{p.BaseURL, p.OAuth2.TokenURL, p.OAuth2.RefreshURL} {
+	for _, template := range []string{p.BaseURL, p.OAuth2.TokenURL, p.OAuth2.RefreshURL, p.Verify.Path} {
 		if _, err := provider.Expand(template, c.Text); err != nil {
 			return invalid(err.Error())
 		}

@@ -93,7 +93,7 @@ func report(v verdict) *Report {
 		r.Status = Unknown
 	}
 	if !v.expires.IsZero() {
-		at := v.expires.UTC()
+		at := v.expires.UTC().Truncate(time.Millisecond)
 		r.ExpiresAt = &at
 	}
 	return r

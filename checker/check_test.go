@@ -316,6 +316,9 @@ func TestRecordsThatCannotBeTried(t *testing.T) {
 		{"cleartext", record("bearer", "token", "t"), func(p *provider.Provider) { p.BaseURL, p.AllowCleartext = "http://api.example.com", false }, fault.CleartextRefused},
 		{"a url in cleartext", record("api_key_url", "api_key", "k", "url", "http://api.example.com"), func(p *provider.Provider) { p.AllowCleartext = false }, fault.CleartextRefused},
 		{"an unfilled host", record("bearer", "token", "t"), func(p *provider.Provider) { p.BaseURL = "https://{shop}.example.com" }, fault.FieldMissing},
+		{"an unfilled verify path", record("bearer", "token", "t"), func(p *provider.Provider) { p.Verify.Path = "/orgs/{org}" }, fault.FieldMissing},
+		{"a secret in the verify path", record("bearer", "token", "t"), func(p *provider.Provider) { p.Verify.Path = "/{token}/me" }, fault.FieldMissing},
+		{"a secret in the host", record("bearer", "token", "t"), func(p *provider.Provider) { p.BaseURL = "https://{token}.example.com" }, fault.FieldMissing},
 		{"a field that is a path", record("bearer", "token", "t", "shop", "evil.com/"), func(p *provider.Provider) { p.BaseURL = "https://{shop}.example.com" }, fault.FieldMissing},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -339,6 +342,18 @@ func TestUpstreamOfTheCredential(t *testing.T) {
 	r := newChecker(s.Client().Transport).Check(t.Context(), api("https://api.example.com"), record("api_key_url", "api_key", "k", "url", s.URL+"/base/"))
 	if r.Status != checker.OK || path != "/base/user" {
 		t.Errorf("status %s, path %q; want ok at /base/user", r.Status, path)
+	}
+}
+
+func TestFieldInTheVerifyPath(t *testing.T) {
+	var uri string
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { uri = r.RequestURI }))
+	defer s.Close()
+	p := api(s.URL)
+	p.Verify.Path = "/orgs/{org}/me?limit=1"
+	r := newChecker(s.Client().Transport).Check(t.Context(), p, record("bearer", "token", canary, "org", "acme-1"))
+	if r.Status != checker.OK || uri != "/orgs/acme-1/me?limit=1" || r.Steps[0].URL != s.URL+uri {
+		t.Errorf("status %s, asked %q, told %q", r.Status, uri, r.Steps[0].URL)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,17 +42,24 @@ func secrets(p *provider.Provider, cred *credential.Credential) []secret.Value {
 	templated := templateFields(p)
 	var vs []secret.Value
 	for name, v := range cred.Fields {
-		if !credential.Public(name) && !templated[name] {
+		if !credential.Public(name) && (!templated[name] || secretOf(p, cred, name)) {
 			vs = append(vs, v)
 		}
 	}
 	return vs
 }
 
+// secretOf reports whether a field is a secret of the record's type, whatever a
+// provider's templates make of it.
+func secretOf(p *provider.Provider, cred *credential.Credential, field string) bool {
+	kind, _ := auth.Lookup(auth.TypeOf(p, cred))
+	return !credential.Public(field) && (slices.Contains(kind.Fields(), field) || slices.Contains(credential.TokenFields, field))
+}
+
 // templateFields are the fields that a provider's hosts and URLs show to everybody.
 func templateFields(p *provider.Provider) map[string]bool {
 	m := map[string]bool{}
-	for _, s := range append([]string{p.BaseURL, p.OAuth2.TokenURL, p.OAuth2.RefreshURL}, p.Hosts...) {
+	for _, s := range append([]string{p.BaseURL, p.OAuth2.TokenURL, p.OAuth2.RefreshURL, p.Verify.Path}, p.Hosts...) {
 		for _, f := range provider.TemplateFields(s) {
 			m[f] = true
 		}
@@ -160,7 +168,7 @@ func bodiless(method string) bool {
 func (t *trial) target(inj *auth.Injector) (*url.URL, error) {
 	base := inj.Upstream
 	if base == nil {
-		s, err := provider.Expand(t.p.BaseURL, t.cred.Text)
+		s, err := provider.Expand(t.p.BaseURL, t.text)
 		if err != nil {
 			return nil, fault.New(fault.FieldMissing, err.Error(), nil)
 		}
@@ -171,13 +179,25 @@ func (t *trial) target(inj *auth.Injector) (*url.URL, error) {
 	if base.Scheme != "https" && !t.p.AllowCleartext {
 		return nil, fault.New(fault.CleartextRefused, "", nil)
 	}
-	ref, err := url.Parse(t.p.Verify.Path)
+	path, err := provider.Expand(t.p.Verify.Path, t.text)
+	if err != nil {
+		return nil, fault.New(fault.FieldMissing, err.Error(), nil)
+	}
+	ref, err := url.Parse(path)
 	if err != nil {
 		return nil, fault.New(fault.InvalidRequest, "the provider's verify path is malformed", nil)
 	}
 	u := base.JoinPath(ref.Path)
 	u.RawQuery = ref.RawQuery
 	return u, nil
+}
+
+// text gives a field that may stand in a URL: never a secret.
+func (t *trial) text(field string) string {
+	if secretOf(t.p, t.cred, field) {
+		return ""
+	}
+	return t.cred.Text(field)
 }
 
 // injected gives the values that the injector has put on a request, but for

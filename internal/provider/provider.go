@@ -92,7 +92,7 @@ type Refresh struct {
 }
 
 // Verify is a harmless request that only a working credential passes.
-type Verify struct{ Method, Path string } // Path is relative to the base URL; empty: there is none
+type Verify struct{ Method, Path string } // Path is relative to the base URL, with {field}s; empty: there is none
 
 // Needs are the scopes and permissions that flows usually need.
 type Needs struct{ Scopes, Permissions []string }
