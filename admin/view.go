@@ -44,6 +44,9 @@ func (s *Server) view(c *credential.Credential) view {
 		UsedBy:    append([]string{}, s.o.Daemon.UsedBy(c.Ref)...),
 		Version:   c.Version,
 	}
+	if v.Fields == nil {
+		v.Fields = []string{}
+	}
 	if v.LastError == nil && rep != nil {
 		v.LastError = rep.Fault
 	}
@@ -101,7 +104,7 @@ func when(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
-	t = t.UTC()
+	t = t.UTC().Truncate(time.Millisecond)
 	return &t
 }
 
