@@ -484,9 +484,10 @@ var table = map[Code]Diagnosis{
 	Internal: {
 		Code: Internal, Status: http.StatusInternalServerError, Token: "proxy_internal_error", Actor: Operator,
 		Title: "Something went wrong inside Sallyport",
-		Cause: "An error that should not happen; the log has the details under the request id.",
+		Cause: "Something that Sallyport needs has failed, such as its disk or one of its files, or it has a defect; the log has the details under the request id.",
 		Remedy: []string{
-			"Report it with the log lines of this request id.",
+			"If the detail names a file or the disk, mend that.",
+			"Else report it with the log lines of this request id.",
 		},
 	},
 }
