@@ -58,6 +58,21 @@ func LoadOrMake(path string) (Sealer, error) {
 	return newAge(key), nil
 }
 
+// Load reads an age identity file that the operator provides: a mount or a link
+// is fine, world-writable is refused, and readable tells whether the world may
+// read it. One that is not there is fs.ErrNotExist.
+func Load(path string) (s Sealer, readable bool, err error) {
+	data, readable, err := file.ReadOperator(path)
+	if err != nil {
+		return nil, false, fmt.Errorf("store key: %w", err)
+	}
+	key, err := parse(data)
+	if err != nil {
+		return nil, false, fmt.Errorf("store key: %s: %w", path, err)
+	}
+	return newAge(key), readable, nil
+}
+
 // makeKey leaves alone a file that another process made meanwhile.
 func makeKey(path string) error {
 	if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) { // one that is there is the operator's

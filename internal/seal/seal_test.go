@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -164,6 +165,43 @@ func wantRefused(t *testing.T, path, want, secret string) {
 	}
 	if strings.Contains(err.Error(), canary) || strings.Contains(err.Error(), secret) {
 		t.Errorf("the error quotes the file: %v", err)
+	}
+}
+
+// A key that the operator provides may be a mount or a link.
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "store.key"), filepath.Join(dir, "link")
+	if _, _, err := Load(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v, want fs.ErrNotExist", err)
+	}
+	want := mustMake(t, path).Fingerprint()
+	if err := os.Symlink("store.key", link); err != nil {
+		t.Fatal(err)
+	}
+	for mode, open := range map[os.FileMode]bool{0o600: false, 0o640: false, 0o644: true} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		s, readable, err := Load(link)
+		if err != nil || readable != open || s.Fingerprint() != want {
+			t.Errorf("mode %04o: readable %v, %v; want %v and the key", mode, readable, err, open)
+		}
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Load(link); err == nil || !strings.Contains(err.Error(), "writable by everybody") {
+		t.Errorf("mode 0666: %v", err)
+	}
+	if err := os.WriteFile(path, []byte(canary), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Load(path); err == nil || strings.Contains(err.Error(), canary) {
+		t.Errorf("no key: %v", err)
 	}
 }
 
