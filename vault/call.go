@@ -129,7 +129,7 @@ func (v *Vault) note(ctx context.Context, err error) {
 	v.mu.Lock()
 	was, heard := v.state, v.state.Up || v.state.Sealed || !v.state.LastSuccess.IsZero()
 	v.state.Up, v.state.Sealed = up, sealed
-	if up {
+	if up && !errors.Is(err, fault.VaultDenied) {
 		v.state.LastSuccess = time.Now()
 	}
 	v.mu.Unlock()

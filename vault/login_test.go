@@ -92,8 +92,8 @@ func TestVaultWrongSecretID(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "auth/approle/login") {
 		t.Errorf("error %v does not name the path", err)
 	}
-	if s := v.Status(); s.LoggedIn || !s.Up {
-		t.Errorf("Status = %+v, want up but not logged in", s)
+	if s := v.Status(); s.LoggedIn || !s.Up || !s.LastSuccess.IsZero() {
+		t.Errorf("Status = %+v, want up but never logged in", s)
 	}
 	if all := v.log.String() + err.Error(); strings.Contains(all, "canary") {
 		t.Errorf("the secret id is told: %s", all)

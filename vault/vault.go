@@ -81,7 +81,7 @@ type Status struct {
 	Up          bool      // the last call was answered, by a Vault that is not sealed
 	Sealed      bool      // the last call was answered by a sealed one
 	TokenExpiry time.Time // zero: never, or no token is held
-	LastSuccess time.Time // when a call was last answered; zero: never
+	LastSuccess time.Time // when a call was last answered and not denied; zero: never
 }
 
 // NewVault makes the store. It does no I/O; its errors name a setting.
