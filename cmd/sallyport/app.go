@@ -27,6 +27,7 @@ import (
 type app struct {
 	cli      *cli
 	stateDir string
+	local    bool            // inside a command: nobody listens
 	life     context.Context // of everything that requests start; ends after the drain
 
 	cfg       atomic.Pointer[configs.Config]
@@ -45,7 +46,7 @@ type app struct {
 	admin    *admin.Server
 	doors    *listeners
 
-	serving, draining, loggedIn atomic.Bool
+	serving, draining atomic.Bool
 }
 
 // build makes the rooms. What it writes is the state directory only.
@@ -78,9 +79,12 @@ func (a *app) build(cfg *configs.Config) error {
 }
 
 func (a *app) buildAdmin(cfg *configs.Config) error {
-	token, err := adminToken(cfg, a.stateDir)
-	if err != nil {
-		return err
+	var token secret.Value
+	if !a.local {
+		var err error
+		if token, err = adminToken(cfg, a.stateDir); err != nil {
+			return err
+		}
 	}
 	a.admin = admin.New(admin.Options{
 		Store: a.store, Daemon: a, Table: func() *provider.Table { return a.cfg.Load().Table },

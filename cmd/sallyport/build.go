@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -43,21 +44,32 @@ func openStore(cfg *configs.Config, stateDir string, token secret.Value, log *sl
 }
 
 func openFileStore(cfg *configs.Config, stateDir string, log *slog.Logger) (credential.Store, error) {
-	dir, key := cfg.Store.Dir, cfg.Store.KeyFile
+	dir := cfg.Store.Dir
 	if dir == "" {
 		dir = filepath.Join(stateDir, "credentials")
-	}
-	if key == "" {
-		key = filepath.Join(stateDir, "store.key")
 	}
 	if err := file.MakeBase(stateDir); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
-	sealer, err := seal.LoadOrMake(key)
+	sealer, err := storeKey(cfg, stateDir)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	return vault.OpenFile(vault.FileOptions{Dir: dir, Sealer: sealer, Log: log})
+}
+
+// storeKey reads the key of the store, or makes it. One that the configuration
+// names is the operator's: it may be a mount or a link.
+func storeKey(cfg *configs.Config, stateDir string) (seal.Sealer, error) {
+	path := cfg.Store.KeyFile
+	if path == "" {
+		return seal.LoadOrMake(filepath.Join(stateDir, "store.key"))
+	}
+	s, _, err := seal.Load(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return seal.LoadOrMake(path)
+	}
+	return s, err
 }
 
 func vaultOptions(cfg *configs.Config, token secret.Value, log *slog.Logger, reg prometheus.Registerer) vault.VaultOptions {
@@ -140,7 +152,7 @@ func adminToken(cfg *configs.Config, stateDir string) (secret.Value, error) {
 		if err != nil {
 			return secret.Value{}, fmt.Errorf("admin.token_file: %w", err)
 		}
-		return tokenOf(path, string(b))
+		return headerToken(path, string(b))
 	}
 	path := filepath.Join(stateDir, "admin.token")
 	b, err := file.ReadPrivate(path)
@@ -151,5 +163,14 @@ func adminToken(cfg *configs.Config, stateDir string) (secret.Value, error) {
 	if err != nil {
 		return secret.Value{}, err
 	}
-	return tokenOf(path, string(b))
+	return headerToken(path, string(b))
+}
+
+// headerToken refuses what could not stand behind Bearer.
+func headerToken(from, s string) (secret.Value, error) {
+	s = strings.TrimSpace(s)
+	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return secret.Value{}, fmt.Errorf("%s: holds no token; it is one word of ASCII characters", from)
+	}
+	return secret.New(s), nil
 }

@@ -178,11 +178,12 @@ func (c *callers) add(cfg *configs.Config, r callerRecord) (secret.Value, error)
 		return secret.Value{}, err
 	}
 	v := newToken()
-	if err := file.Write(c.tokenPath(r.Name), []byte(reveal(v)+"\n"), file.Private); err != nil {
-		return secret.Value{}, err
+	err = file.Write(c.tokenPath(r.Name), []byte(reveal(v)+"\n"), file.Private)
+	if err == nil {
+		err = file.Write(filepath.Join(c.dir, r.Name+callerSuffix), append(b, '\n'), file.Private)
 	}
-	if err := file.Write(filepath.Join(c.dir, r.Name+callerSuffix), append(b, '\n'), file.Private); err != nil {
-		return secret.Value{}, err
+	if err != nil { // of the file system: it names files only
+		return secret.Value{}, fault.New(fault.Internal, fmt.Sprintf("caller %q was not added: %v", r.Name, err), err)
 	}
 	c.added = slices.Insert(c.added, at, r)
 	return v, nil

@@ -81,10 +81,17 @@ func under(dir, sub string) string {
 
 // loadConfig finds and loads the configuration. Its warnings go to the log of
 // the daemon and to "config check"; other commands do not repeat them.
-func (c *cli) loadConfig() (*configs.Config, error) {
-	return configs.Load(configs.Options{
-		Path: configs.Find(c.configPath, c.getenv), Environ: c.environ, Types: credentialType,
-	})
+func (c *cli) loadConfig() (*configs.Config, error) { return configs.Load(c.configOptions()) }
+
+// loadWhole is loadConfig for the daemon, which needs the operator's files too.
+func (c *cli) loadWhole() (*configs.Config, error) {
+	o := c.configOptions()
+	o.Files = true
+	return configs.Load(o)
+}
+
+func (c *cli) configOptions() configs.Options {
+	return configs.Options{Path: configs.Find(c.configPath, c.getenv), Environ: c.environ, Types: credentialType}
 }
 
 // credentialType tells the configuration which types there are.

@@ -95,11 +95,11 @@ func (c *cli) adminToken() (secret.Value, error) {
 	if readable {
 		c.warn("%s is readable by everybody; run chmod 600 on it", c.adminTokenFile)
 	}
-	token := strings.TrimSpace(string(b))
-	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return secret.Value{}, fmt.Errorf("--admin-token-file: %s holds no token", c.adminTokenFile)
+	token, err := headerToken(c.adminTokenFile, string(b))
+	if err != nil {
+		return secret.Value{}, fmt.Errorf("--admin-token-file: %w", err)
 	}
-	return secret.New(token), nil
+	return token, nil
 }
 
 func loopback(host string) bool {

@@ -40,7 +40,7 @@ type configVerdict struct {
 }
 
 func (c *cli) configCheck() error {
-	cfg, err := c.loadConfig()
+	cfg, err := c.loadWhole()
 	var faults configs.Faults
 	switch {
 	case c.json && errors.As(err, &faults):

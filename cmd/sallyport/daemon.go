@@ -86,10 +86,9 @@ func (a *app) Ready() (status string, degraded []string, ok bool) {
 	}
 	s := a.vault.Status()
 	switch {
-	case s.LastSuccess.IsZero() || (!s.LoggedIn && !a.loggedIn.Load()):
+	case s.LastSuccess.IsZero():
 		return "starting", nil, false
 	case s.LoggedIn && s.Up:
-		a.loggedIn.Store(true)
 		return "ok", nil, true
 	case time.Since(s.LastSuccess) > a.cfg.Load().Vault.MaxStale:
 		return "vault is away for longer than max_stale", nil, false

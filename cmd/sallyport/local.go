@@ -22,7 +22,7 @@ func (c *cli) openLocal(ctx context.Context) (http.Handler, func() error, error)
 		return nil, nil, err
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	a := &app{cli: c, stateDir: dir, life: life, log: c.logger()}
+	a := &app{cli: c, stateDir: dir, local: true, life: life, log: c.logger()}
 	if err := a.build(cfg); err != nil {
 		end()
 		return nil, nil, err

@@ -34,6 +34,7 @@ type providerView struct {
 	Paths       []string `json:"paths"`
 	BaseURL     string   `json:"base_url"`
 	TokenURL    string   `json:"token_url"`
+	Verify      string   `json:"verify"`
 	Credentials int      `json:"credentials"`
 
 	raw json.RawMessage
@@ -42,7 +43,7 @@ type providerView struct {
 // templateFields are the fields of a record that fill the {field}s of the provider.
 func (p *providerView) templateFields() []string {
 	var names []string
-	for _, s := range append(slices.Clone(p.Hosts), p.BaseURL, p.TokenURL) {
+	for _, s := range append(slices.Clone(p.Hosts), p.BaseURL, p.TokenURL, p.Verify) {
 		for _, name := range provider.TemplateFields(s) {
 			if !slices.Contains(names, name) {
 				names = append(names, name)

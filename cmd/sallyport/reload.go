@@ -27,7 +27,7 @@ func (a *app) Reload(context.Context) error {
 }
 
 func (a *app) reload() error {
-	cfg, err := a.cli.loadConfig()
+	cfg, err := a.cli.loadWhole()
 	if err != nil {
 		return err
 	}
@@ -62,9 +62,12 @@ func sameRoad(a, b *configs.Config) bool {
 		reflect.DeepEqual(a.Proxy.UpstreamProxy, b.Proxy.UpstreamProxy)
 }
 
+// live are the keys that a reload can change, of tables that it cannot.
+var live = []string{"admin.in_use_window", "vault.cache_ttl", "vault.max_stale"}
+
 // needsRestart tells the keys that a reload cannot change.
 func needsRestart(old, cfg *configs.Config) configs.Faults {
-	var faults configs.Faults
+	var keys []string
 	for _, k := range []struct {
 		key  string
 		a, b any
@@ -78,11 +81,30 @@ func needsRestart(old, cfg *configs.Config) configs.Faults {
 		{"store", old.Store, cfg.Store},
 		{"vault", old.Vault, cfg.Vault},
 	} {
-		if !reflect.DeepEqual(k.a, k.b) {
-			faults = append(faults, configs.Fault{File: cfg.Path, Key: k.key, Detail: "has changed, which needs a restart"})
+		keys = append(keys, changed(k.key, reflect.ValueOf(k.a), reflect.ValueOf(k.b))...)
+	}
+	var faults configs.Faults
+	for _, key := range keys {
+		if !slices.Contains(live, key) {
+			faults = append(faults, cfg.FaultAt(key, "has changed, which needs a restart"))
 		}
 	}
 	return faults
+}
+
+// changed gives the keys below key whose values differ. A struct is a table.
+func changed(key string, a, b reflect.Value) []string {
+	if a.Kind() != reflect.Struct {
+		if reflect.DeepEqual(a.Interface(), b.Interface()) {
+			return nil
+		}
+		return []string{key}
+	}
+	var keys []string
+	for i := range a.NumField() {
+		keys = append(keys, changed(key+"."+a.Type().Field(i).Tag.Get("toml"), a.Field(i), b.Field(i))...)
+	}
+	return keys
 }
 
 // faultsError tells the admin API each fault of a configuration.

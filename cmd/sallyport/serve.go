@@ -33,7 +33,7 @@ func (c *cli) serve(ctx context.Context) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(signals)
-	cfg, err := c.loadConfig()
+	cfg, err := c.loadWhole()
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/file"
@@ -42,9 +44,29 @@ func (a *app) saveUses() {
 	}
 }
 
+// keepUses saves the uses each minute, and within seconds when a caller has used
+// a credential for the first time: a daemon that is killed must not forget it.
 func (a *app) keepUses(ctx context.Context) error {
-	for sleep(ctx, time.Minute) {
+	saved, at := users(a.proxy.AllUses()), time.Now()
+	for sleep(ctx, 2*time.Second) {
+		who := users(a.proxy.AllUses())
+		if who == saved && time.Since(at) < time.Minute {
+			continue
+		}
 		a.saveUses()
+		saved, at = who, time.Now()
 	}
 	return nil
+}
+
+// users tells which callers have used which credentials.
+func users(all map[string][]proxy.Use) string {
+	var pairs []string
+	for ref, uses := range all {
+		for _, u := range uses {
+			pairs = append(pairs, ref+" "+u.Caller)
+		}
+	}
+	slices.Sort(pairs)
+	return strings.Join(pairs, "\n")
 }
