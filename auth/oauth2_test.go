@@ -176,7 +176,7 @@ func TestTokenLife(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s: %v", tc.row, err)
 				}
-				if got := i.Expiry.Sub(time.Now()); got != tc.want {
+				if got := time.Until(i.Expiry); got != tc.want {
 					t.Errorf("%s: the token lives %v, want %v", tc.row, got, tc.want)
 				}
 			})

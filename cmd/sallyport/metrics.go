@@ -46,7 +46,7 @@ func (a *app) stale() float64 {
 	if a.vault == nil {
 		return 0
 	}
-	if s := a.vault.Status(); !(s.LoggedIn && s.Up) && !s.LastSuccess.IsZero() {
+	if s := a.vault.Status(); (!s.LoggedIn || !s.Up) && !s.LastSuccess.IsZero() {
 		return time.Since(s.LastSuccess).Seconds()
 	}
 	return 0
