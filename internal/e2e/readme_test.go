@@ -17,6 +17,7 @@ import (
 // The tour of the README works as it is written there. Only its ports are
 // replaced, by free ones.
 func TestReadme(t *testing.T) {
+	testserver.StaticBinary(t) // a program that does not build is told here, and the tour need not wait for it
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -30,7 +31,7 @@ func TestReadme(t *testing.T) {
 	port := func(addr string) string { return strings.TrimPrefix(addr, "127.0.0.1:") }
 	tour = strings.NewReplacer("8000", port(api), "3129", port(admin)).Replace(tour)
 
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", "set -m\n"+tour)
 	cmd.Dir = filepath.Join("..", "..")

@@ -35,13 +35,13 @@ var binary = sync.OnceValues(func() (string, error) {
 	if raceEnabled {
 		return build("sallyport-race", []string{"CGO_ENABLED=1"}, "-race")
 	}
-	return build("sallyport", []string{"CGO_ENABLED=0"})
+	return build("sallyport", []string{"CGO_ENABLED=0"}, "-trimpath")
 })
 
 // StaticBinary builds the program as it is shipped.
 func StaticBinary(tb testing.TB) string {
 	tb.Helper()
-	path, err := build("sallyport", []string{"CGO_ENABLED=0"})
+	path, err := build("sallyport", []string{"CGO_ENABLED=0"}, "-trimpath")
 	if err != nil {
 		tb.Fatal(err)
 	}
