@@ -68,7 +68,7 @@ func listen(key, address string) (net.Listener, error) {
 		}
 		return ln, nil
 	}
-	ln, err := net.Listen("tcp", address)
+	ln, err := net.Listen(family(address), address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, try(fmt.Errorf("%s: %s is taken by another program", key, address), "stop it, or set "+key+" to another port; port 0 takes a free one")
 	}
@@ -76,6 +76,14 @@ func listen(key, address string) (net.Listener, error) {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
 	return ln, nil
+}
+
+// family keeps 0.0.0.0 to IPv4, where net.Listen would take IPv6 as well.
+func family(address string) string {
+	if a, err := netip.ParseAddrPort(address); err == nil && a.Addr().Is4() {
+		return "tcp4"
+	}
+	return "tcp"
 }
 
 // listenUnix opens a socket. One that a dead process left is replaced; one that
