@@ -29,11 +29,26 @@ func operatorFiles(f *form) []operatorFile {
 	}
 	if f.Store.Backend == "file" {
 		files = append(files, operatorFile{key: "store.key_file", path: f.Store.KeyFile, secret: true, maybe: true})
+	} else {
+		files = append(files, vaultFiles(&f.Vault)...)
 	}
 	for i, c := range f.Callers {
 		files = append(files, operatorFile{key: join(index("caller", i), "token_file"), path: c.TokenFile, secret: true})
 	}
 	return files
+}
+
+// vaultFiles but for ca_file are read at each login, so they may come later; the
+// login warns of secrets that everybody can read.
+func vaultFiles(v *Vault) []operatorFile {
+	return []operatorFile{
+		{key: "vault.ca_file", path: v.CAFile},
+		{key: "vault.client_cert_file", path: v.ClientCertFile, maybe: true},
+		{key: "vault.client_key_file", path: v.ClientKeyFile, maybe: true},
+		{key: "vault.auth.token_file", path: v.Auth.TokenFile, maybe: true},
+		{key: "vault.auth.role_id_file", path: v.Auth.RoleIDFile, maybe: true},
+		{key: "vault.auth.secret_id_file", path: v.Auth.SecretIDFile, maybe: true},
+	}
 }
 
 // files judges what the daemon reads when it starts. They are looked at, not

@@ -121,6 +121,11 @@ func TestOperatorFiles(t *testing.T) {
 			t.Errorf("the faults are %v; want one with %q", err, want)
 		}
 	}
+	vault := "[store]\nbackend = \"vault\"\n[vault]\naddress = \"https://vault.internal\"\nca_file = \"missing\"\n[vault.auth]\ntoken_file = \"later\"\n"
+	_, err = load(Options{Path: filepath.Join(dir, "c.toml"), Files: true, Types: testTypes}, []byte(vault))
+	if err == nil || !strings.Contains(err.Error(), "c.toml:5: vault.ca_file: ") || strings.Contains(err.Error(), "later") {
+		t.Errorf("%v; want a fault of vault.ca_file alone", err)
+	}
 	if _, err = judged(false, "missing"); err != nil {
 		t.Errorf("%v; only the daemon needs the files", err)
 	}
