@@ -206,6 +206,9 @@ func TestTunnelSessionsResume(t *testing.T) {
 func tunnelHandshake(t *testing.T, client, server *tls.Config) tls.ConnectionState {
 	t.Helper()
 	near, far := net.Pipe()
+	for _, end := range []net.Conn{near, far} {
+		_ = end.SetDeadline(time.Now().Add(20 * time.Second))
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -4,11 +4,15 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -25,6 +29,9 @@ func (h *handover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err := c.SetDeadline(time.Time{}); err != nil {
 		_ = c.Close()
 		return nil, nil, err
+	}
+	if rc, ok := c.(*runnerConn); ok {
+		c = rc.Conn
 	}
 	if n := rw.Reader.Buffered(); n > 0 {
 		early := make([]byte, n)
@@ -65,6 +72,12 @@ type door struct {
 func (d *door) Close() error {
 	d.closed.Do(func() { d.doors.open.Add(-1) })
 	return d.Conn.Close()
+}
+
+// CloseWrite ends the writing side, so that the last answer can be read.
+func (d *door) CloseWrite() error {
+	closeWrite(d.Conn)
+	return nil
 }
 
 // doors is the listener of the road: it accepts the connections that the gate
@@ -118,11 +131,46 @@ func (s *Server) enter(c net.Conn, p *passage) {
 		_ = d.Close()
 		return
 	}
-	if first == recordHandshake {
-		s.doors.offer(tls.Server(d, s.inner.TLSConfig))
+	if first != recordHandshake {
+		s.doors.offer(&runnerConn{Conn: d, server: s})
 		return
 	}
-	s.doors.offer(d)
+	s.secure(d)
+}
+
+// secure makes TLS with the runner. An h2 connection is given on as what it is,
+// which net/http must see; the other one's answers are looked at on their way.
+func (s *Server) secure(d *door) {
+	t := tls.Server(d, s.inner.TLSConfig)
+	ctx, cancel := context.WithTimeout(s.o.Life, headerTimeout)
+	defer cancel()
+	if err := t.HandshakeContext(ctx); err != nil {
+		level := slog.LevelWarn
+		if left(err) {
+			level = slog.LevelDebug
+		}
+		s.o.Log.Log(ctx, level, "a runner's TLS handshake inside its tunnel failed; does it trust the CA?",
+			"caller", d.caller.Name, "host", d.authority.String(), "error", err)
+		_ = t.Close()
+		return
+	}
+	state := t.ConnectionState()
+	d.tls = &state
+	if state.NegotiatedProtocol == "h2" {
+		s.doors.offer(t)
+		return
+	}
+	s.doors.offer(&runnerConn{Conn: t, server: s})
+}
+
+// left reports whether the runner went away or said nothing.
+func left(err error) bool {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed, context.DeadlineExceeded, context.Canceled, os.ErrDeadlineExceeded} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // recordHandshake is the first byte of a TLS connection (RFC 8446 section 5.1).
@@ -149,6 +197,9 @@ func (d *door) begin() (byte, error) {
 
 // innerConn carries a tunnel's passage to its requests.
 func innerConn(ctx context.Context, c net.Conn) context.Context {
+	if r, ok := c.(*runnerConn); ok {
+		c = r.Conn
+	}
 	if t, ok := c.(*tls.Conn); ok {
 		c = t.NetConn()
 	}

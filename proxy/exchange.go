@@ -25,6 +25,7 @@ type exchange struct {
 
 	target
 	body    *replay
+	idle    *idleWatch  // nil: it was refused before anything moved
 	trailer http.Header // the runner's own map, which is filled when its body ends; ReverseProxy's copy never is
 
 	tries    int
@@ -32,10 +33,11 @@ type exchange struct {
 	upstream time.Duration // until the answer's header, all tries together
 	injector *auth.Injector
 
-	told  fault.Code   // what an upstream's answer means
-	left  bool         // the runner went away before it was answered
-	sent  int64        // bytes that went through a tunnel to the runner
-	fault *fault.Fault // our own answer
+	told    fault.Code   // what an upstream's answer means
+	left    bool         // the runner went away before it was answered
+	upgrade *upgrade     // to another protocol; nil: none
+	sent    int64        // bytes that went through a tunnel to the runner
+	fault   *fault.Fault // our own answer
 }
 
 // target is where a request goes, and with which credential.
@@ -87,7 +89,7 @@ type contextKey int
 const (
 	exchangeKey contextKey = iota
 	passageKey
-	boundKey
+	runnerKey
 )
 
 func exchangeOf(ctx context.Context) *exchange {
@@ -98,11 +100,6 @@ func exchangeOf(ctx context.Context) *exchange {
 func passageOf(ctx context.Context) *passage {
 	p, _ := ctx.Value(passageKey).(*passage)
 	return p
-}
-
-func boundCaller(ctx context.Context) string {
-	name, _ := ctx.Value(boundKey).(string)
-	return name
 }
 
 // ids makes request ids: a prefix of the process and a counter.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"io"
 	"net"
 	"net/http"
@@ -21,6 +22,7 @@ type passage struct {
 	caller    *Caller
 	authority provider.Authority
 	proceed   func(net.Conn)
+	tls       *tls.ConnectionState // with the runner; nil: plain HTTP inside
 }
 
 // newGate makes the goproxy that takes CONNECT. It gets only requests that may

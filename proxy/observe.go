@@ -16,11 +16,12 @@ import (
 // counts it, writes its one log line, and makes a panic one failed request.
 func (s *Server) observed(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *exchange) error) {
 	x := &exchange{id: s.ids.next(), start: time.Now(), st: s.st.Load(), method: r.Method, host: r.Host, path: r.URL.EscapedPath()}
-	rec := &recorder{ResponseWriter: w}
-	rec.flusher, _ = w.(http.Flusher)
-	if r.Method != http.MethodConnect {
-		h := w.Header()
-		h["Date"], h["Content-Type"] = nil, nil // net/http adds none of its own to an upstream's answer
+	rec := &recorder{ResponseWriter: w, control: http.NewResponseController(w), x: x, bare: r.Method != http.MethodConnect}
+	if r.ProtoMajor == 1 && r.Body != nil && r.Body != http.NoBody {
+		rec.body = &runnerBody{Reader: r.Body}
+		r.Body = rec.body
+		_ = rec.control.EnableFullDuplex() // an answer does not wait for the rest of the request
+		defer rec.linger()
 	}
 	s.metrics.inflight.Inc()
 	defer s.finish(rec, r, x)
@@ -55,6 +56,9 @@ func (s *Server) caught(rec *recorder, r *http.Request, x *exchange, p any) {
 // report writes the line and the counts of a request that has ended.
 func (s *Server) report(rec *recorder, r *http.Request, x *exchange) {
 	took := time.Since(x.start)
+	if x.upgrade != nil {
+		rec.status, x.sent = http.StatusSwitchingProtocols, x.upgrade.sent.Load()
+	}
 	status, outcome := rec.status, x.outcome(rec.status)
 	if x.left || (status == 0 && r.Context().Err() != nil) {
 		outcome = "canceled"
@@ -87,7 +91,10 @@ func (s *Server) report(rec *recorder, r *http.Request, x *exchange) {
 // body that is longer than what has come of it, so that slow streams flow.
 type recorder struct {
 	http.ResponseWriter
-	flusher http.Flusher
+	control *http.ResponseController
+	x       *exchange
+	body    *runnerBody // of an HTTP/1 request; nil: it has none
+	bare    bool        // net/http adds no field of its own to an upstream's answer
 	status  int
 	length  int64 // announced; 0: unknown or none
 	bytes   int64
@@ -97,9 +104,24 @@ type recorder struct {
 func (w *recorder) WriteHeader(status int) {
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		w.status = status
-		w.length, _ = strconv.ParseInt(w.Header().Get("Content-Length"), 10, 64)
+		h := w.Header()
+		w.length, _ = strconv.ParseInt(h.Get("Content-Length"), 10, 64)
+		if w.bare && w.x.fault == nil {
+			unsent(h, "Date")
+			unsent(h, "Content-Type")
+		}
+		if w.body != nil && !w.body.ended.Load() { // what comes of it now is no next request
+			h.Set("Connection", "close")
+		}
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+// unsent keeps net/http from adding a field that the upstream did not send.
+func unsent(h http.Header, name string) {
+	if _, ok := h[name]; !ok {
+		h[name] = nil
+	}
 }
 
 // Write implements io.Writer.
@@ -107,12 +129,37 @@ func (w *recorder) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
 	}
+	if w.x.idle != nil {
+		w.x.idle.begin()
+		defer w.x.idle.done()
+	}
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)
-	if err == nil && w.length > int64(n) && w.flusher != nil { // more has come or is to come
-		w.flusher.Flush()
+	if err == nil && w.length > int64(n) { // more has come or is to come
+		err = w.control.Flush()
 	}
 	return n, err
+}
+
+// FlushError is for http.ResponseController.
+func (w *recorder) FlushError() error {
+	if w.x.idle != nil {
+		w.x.idle.begin()
+		defer w.x.idle.done()
+	}
+	return w.control.Flush()
+}
+
+// linger bounds the time for which net/http reads what is left of a request that
+// has been answered early. A read that still waits is ended first: net/http would
+// end it itself, and the time limit with it.
+func (w *recorder) linger() {
+	if w.body.ended.Load() || w.x.upgrade != nil {
+		return
+	}
+	_ = w.control.SetReadDeadline(time.Now())
+	w.x.body.settle()
+	_ = w.control.SetReadDeadline(time.Now().Add(lingering))
 }
 
 // Unwrap is for http.ResponseController.

@@ -49,6 +49,9 @@ type rig struct {
 	proxy    string // host:port
 	upstream *recording
 	roots    *x509.CertPool // with the local CA
+
+	maxConnections int
+	idle           time.Duration // 0: as it is
 }
 
 // recording is a TLS upstream that keeps what arrived.
@@ -165,8 +168,11 @@ func (r *rig) start() {
 	life, end := context.WithCancel(context.Background())
 	r.srv = New(Options{
 		Store: r.store, CA: ca, Life: life, Registerer: r.registry, AuthMetrics: auth.NewMetrics(r.registry),
-		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: r.level})),
+		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: r.level})), MaxConnections: r.maxConnections,
 	})
+	if r.idle > 0 {
+		r.srv.idle = r.idle
+	}
 	r.srv.Swap(r.config)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -180,7 +186,7 @@ func (r *rig) start() {
 		r.srv.Close()
 		end()
 		for range 2 {
-			if err := <-done; err != nil {
+			if err := within(t, done, "serving ends"); err != nil {
 				t.Errorf("serving ended with %v", err)
 			}
 		}
@@ -363,4 +369,16 @@ func atoi(s string) int {
 		panic(err)
 	}
 	return n
+}
+
+// within gives what comes through the channel, and fails where nothing does: a
+// test that waits for ever tells nothing.
+func within[T any](t testing.TB, c <-chan T, what string) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(20 * time.Second):
+		t.Errorf("%s: nothing happened for 20 s", what)
+	}
+	return v
 }

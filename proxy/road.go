@@ -15,7 +15,11 @@ import (
 // serveOuter takes what comes to the proxy's own listeners.
 func (s *Server) serveOuter(w http.ResponseWriter, r *http.Request) {
 	s.observed(w, r, func(w http.ResponseWriter, x *exchange) error {
-		if err := s.bounds(r); err != nil {
+		if c := runnerOf(r.Context()); c != nil && c.beyond {
+			w.Header().Set("Connection", "close")
+			return fault.New(fault.Overloaded, "too many connections", nil)
+		}
+		if err := bounds(r); err != nil {
 			return err
 		}
 		if strings.HasPrefix(r.URL.Path, gatewayPrefix) && !r.URL.IsAbs() && r.Method != http.MethodConnect {
@@ -39,8 +43,8 @@ func (s *Server) serveOuter(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serveInner(w http.ResponseWriter, r *http.Request) {
 	s.observed(w, r, func(w http.ResponseWriter, x *exchange) error {
 		p := passageOf(r.Context())
-		x.caller, x.authority, x.host, x.secure = p.caller, p.authority, p.authority.String(), r.TLS != nil
-		if err := s.bounds(r); err != nil {
+		x.caller, x.authority, x.host, x.secure = p.caller, p.authority, p.authority.String(), p.tls != nil
+		if err := bounds(r); err != nil {
 			return err
 		}
 		if r.Method == http.MethodConnect {
@@ -58,9 +62,9 @@ func (s *Server) serveInner(w http.ResponseWriter, r *http.Request) {
 // authority. An absent SNI agrees, and so does the empty Host of HTTP/1.0.
 func (p *passage) agrees(r *http.Request) error {
 	port := 80
-	if r.TLS != nil {
+	if p.tls != nil {
 		port = 443
-		if name := r.TLS.ServerName; name != "" {
+		if name := p.tls.ServerName; name != "" {
 			sni, err := provider.ParseAuthority(name, port)
 			if err != nil || sni.Host != p.authority.Host {
 				return fault.New(fault.Misdirected, "the TLS server name is not the host of CONNECT", err)
@@ -70,7 +74,7 @@ func (p *passage) agrees(r *http.Request) error {
 	if h := r.Header["Host"]; len(h) > 0 && (len(h) > 1 || h[0] != r.Host) {
 		return fault.New(fault.InvalidRequest, "two Host fields that differ", nil)
 	}
-	if r.URL.IsAbs() && ((r.URL.Scheme == "https") != (r.TLS != nil) || r.URL.User != nil) {
+	if r.URL.IsAbs() && ((r.URL.Scheme == "https") != (p.tls != nil) || r.URL.User != nil) {
 		return fault.New(fault.Misdirected, "an absolute URL of another scheme, or with a user", nil)
 	}
 	if r.Host == "" {
@@ -104,10 +108,8 @@ func (s *Server) absolute(w http.ResponseWriter, r *http.Request, x *exchange) e
 }
 
 // bounds holds a request to the limits that net/http does not know.
-func (s *Server) bounds(r *http.Request) error {
+func bounds(r *http.Request) error {
 	switch {
-	case s.overloaded():
-		return fault.New(fault.Overloaded, "too many connections", nil)
 	case len(r.RequestURI) > maxURI:
 		return fault.New(fault.URITooLong, "", nil)
 	case strings.Contains(r.RequestURI, "#"):
@@ -146,9 +148,15 @@ func (s *Server) hand(w http.ResponseWriter, r *http.Request, x *exchange) {
 	if x.entry != nil {
 		x.entry.used.touch(x.caller.Name, x.start)
 	}
+	ctx, stop := s.watch(context.WithValue(r.Context(), exchangeKey, x), w, x)
+	defer stop()
 	defer x.release()
 	x.trailer = r.Trailer
-	s.reverse.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey, x)))
+	r = r.WithContext(ctx)
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = &runnerBody{Reader: &movedBody{r.Body, x.idle}}
+	}
+	s.reverse.ServeHTTP(w, r)
 }
 
 func (x *exchange) release() { x.body.release() }
@@ -237,16 +245,16 @@ func (b *buffers) Get() []byte {
 // Put implements httputil.BufferPool.
 func (b *buffers) Put(buf []byte) { b.pool.Put(&buf) }
 
-// refuse answers with a fault. A runner that has left gets nothing.
+// refuse answers with a fault. A runner that has left may have closed its side
+// only and still read: it gets the answer too, never an empty 200.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, x *exchange, err error) {
 	f := fault.From(err)
 	if f.Credential == "" && f.Provider == "" {
 		f = f.On(x.credentialName(), x.providerName())
 	}
 	x.fault = f
-	if r.Context().Err() != nil && errors.Is(r.Context().Err(), context.Canceled) {
+	if errors.Is(r.Context().Err(), context.Canceled) && !errors.Is(context.Cause(r.Context()), errIdle) {
 		x.left = true
-		return
 	}
 	h := w.Header()
 	delete(h, "Date")

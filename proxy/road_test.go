@@ -209,8 +209,8 @@ func TestUnmatched(t *testing.T) {
 }
 
 func TestStreams(t *testing.T) {
-	next := make(chan struct{})
 	for _, kind := range []string{"text/event-stream", "application/x-ndjson", "sized"} {
+		next := make(chan struct{}, 2)
 		r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", kind)
 			if kind == "sized" {
@@ -219,7 +219,10 @@ func TestStreams(t *testing.T) {
 			for range 2 {
 				fmt.Fprint(w, "line\n\n")
 				w.(http.Flusher).Flush()
-				<-next
+				select {
+				case <-next:
+				case <-r.Context().Done():
+				}
 			}
 		})
 		resp, err := r.client(false).Get(r.url("/"))

@@ -18,6 +18,7 @@ import (
 
 	"github.com/elazarl/goproxy"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/internal/credential"
@@ -29,8 +30,9 @@ const (
 	maxHeaderFields = 100
 	maxURI          = 32 << 10
 	headerTimeout   = 10 * time.Second // first byte, TLS handshake, header: each
-	idleTimeout     = 5 * time.Minute
-	maxStreams      = 250 // of one h2 connection at once
+	idleTimeout     = 5 * time.Minute  // of a connection between requests, a body and a tunnel
+	lingering       = 2 * time.Second  // what is left of a request is read for, behind its answer
+	maxStreams      = 250              // of one h2 connection at once
 )
 
 // Options of a Server that no reload changes.
@@ -55,6 +57,7 @@ type Server struct {
 	metrics *metrics
 	ids     ids
 	used    usage
+	idle    time.Duration // bodies and upgraded connections may stand still for
 
 	gate    *goproxy.ProxyHttpServer
 	reverse *httputil.ReverseProxy
@@ -70,14 +73,14 @@ func New(o Options) *Server {
 	s := &Server{
 		o: o, limits: newLimiters(), metrics: newMetrics(o.Registerer),
 		sources: &sources{life: o.Life, store: o.Store, log: o.Log, metrics: o.AuthMetrics, held: map[sourceKey]*auth.Source{}},
-		doors:   newDoors(), tunnels: newTunnels(),
+		doors:   newDoors(), tunnels: newTunnels(), idle: idleTimeout,
 	}
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails
 	s.ids.prefix = hex.EncodeToString(b[:])
 	s.gate = newGate()
 	s.reverse = s.newReverse()
-	s.outer = s.newHTTP(s.outerConn, http.HandlerFunc(s.serveOuter))
+	s.outer = s.newHTTP(outerConn, http.HandlerFunc(s.serveOuter))
 	s.inner = s.newHTTP(innerConn, http.HandlerFunc(s.serveInner))
 	s.inner.TLSConfig = s.tunnelTLS()
 	s.inner.ConnState = nil
@@ -106,10 +109,7 @@ func (s *Server) Run(ctx context.Context) error {
 // Serve accepts runners on ln until Drain or Close. caller is the one that the
 // listener is bound to; empty: each request tells.
 func (s *Server) Serve(ln net.Listener, caller string) error {
-	if caller != "" {
-		ln = boundListener{ln, caller}
-	}
-	if err := s.outer.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.outer.Serve(runnerListener{ln, s, caller}); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -119,13 +119,11 @@ func (s *Server) Serve(ln net.Listener, caller string) error {
 // flight until ctx ends; then it cuts what is left.
 func (s *Server) Drain(ctx context.Context) error {
 	s.tunnels.closeIdle()
-	err := s.outer.Shutdown(ctx)
-	if e := s.inner.Shutdown(ctx); err == nil {
-		err = e
-	}
-	if e := s.tunnels.wait(ctx); err == nil {
-		err = e
-	}
+	var all errgroup.Group
+	all.Go(func() error { return s.outer.Shutdown(ctx) })
+	all.Go(func() error { return s.inner.Shutdown(ctx) })
+	all.Go(func() error { return s.tunnels.wait(ctx) })
+	err := all.Wait()
 	s.Close()
 	return err
 }
@@ -137,33 +135,6 @@ func (s *Server) Close() {
 	s.tunnels.closeAll()
 }
 
-// boundListener marks its connections with a caller.
-type boundListener struct {
-	net.Listener
-	caller string
-}
-
-type boundConn struct {
-	net.Conn
-	caller string
-}
-
-// Accept implements net.Listener.
-func (l boundListener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return boundConn{c, l.caller}, nil
-}
-
-func (s *Server) outerConn(ctx context.Context, c net.Conn) context.Context {
-	if b, ok := c.(boundConn); ok {
-		return context.WithValue(ctx, boundKey, b.caller)
-	}
-	return ctx
-}
-
 // countConns keeps the number of runner connections that net/http holds.
 // Connections that it hands over are counted where they go.
 func (s *Server) countConns(_ net.Conn, st http.ConnState) {
@@ -173,8 +144,4 @@ func (s *Server) countConns(_ net.Conn, st http.ConnState) {
 	case http.StateClosed, http.StateHijacked:
 		s.open.Add(-1)
 	}
-}
-
-func (s *Server) overloaded() bool {
-	return s.o.MaxConnections > 0 && s.open.Load()+s.doors.open.Load()+s.tunnels.open.Load() > int64(s.o.MaxConnections)
 }

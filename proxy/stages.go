@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -167,16 +168,51 @@ func (s *Server) send(req *http.Request, x *exchange) (*http.Response, error) {
 	began := time.Now()
 	resp, err := x.st.Upstream.Transport(x.provider, x.certificate()).RoundTrip(out)
 	x.upstream += time.Since(began)
-	if err == nil && resp.StatusCode == http.StatusProxyAuthRequired {
-		discard(resp)
-		err = fault.New(fault.UpstreamInvalid, "the origin server answered 407, which only a proxy may", nil)
+	if err == nil {
+		err = unfit(out, resp)
 	}
 	if err != nil {
+		err = x.blame(req.Context(), err)
 		s.metrics.try(x.providerName(), string(fault.From(err).Code))
 		return nil, err
 	}
 	s.metrics.try(x.providerName(), statusOutcome(resp.StatusCode))
+	s.moved(resp, x)
 	return resp, nil
+}
+
+// unfit refuses answers that no origin server may give.
+func unfit(req *http.Request, resp *http.Response) error {
+	switch {
+	case resp.StatusCode == http.StatusProxyAuthRequired:
+		discard(resp)
+		return fault.New(fault.UpstreamInvalid, "the origin server answered 407, which only a proxy may", nil)
+	case resp.StatusCode == http.StatusSwitchingProtocols && !strings.EqualFold(req.Header.Get("Upgrade"), resp.Header.Get("Upgrade")):
+		_ = resp.Body.Close()
+		return fault.New(fault.UpstreamInvalid, "the upstream switched to a protocol that was not asked for", nil)
+	}
+	return nil
+}
+
+// blame tells whose fault it is that a try failed: a runner that stopped sending
+// or sent a broken body is not the upstream's.
+func (x *exchange) blame(ctx context.Context, err error) error {
+	if errors.Is(context.Cause(ctx), errIdle) {
+		return errIdle
+	}
+	if f := x.body.fault(); f != nil {
+		return f
+	}
+	return err
+}
+
+// moved has the answer's body watched.
+func (s *Server) moved(resp *http.Response, x *exchange) {
+	if body, ok := resp.Body.(io.ReadWriteCloser); ok && resp.StatusCode == http.StatusSwitchingProtocols {
+		resp.Body = s.tunnels.adopt(body, x)
+		return
+	}
+	resp.Body = &movedBody{resp.Body, x.idle}
 }
 
 // give puts the body of one try, and the trailers that may go with it.

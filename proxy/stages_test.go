@@ -42,9 +42,14 @@ func newTokens(t *testing.T) *tokens {
 
 // oauthRig has one oauth2_client_credentials credential and an API that refuses
 // all but the token that want names.
-func oauthRig(t *testing.T, want *atomic.Value, seen func(*http.Request, []byte)) (*rig, *tokens) {
+func oauthRig(t *testing.T, want *atomic.Value, seen func(*http.Request, []byte), early ...func(http.ResponseWriter, *http.Request) bool) (*rig, *tokens) {
 	tk := newTokens(t)
 	r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
+		for _, answered := range early { // before the body is read
+			if answered(w, r) {
+				return
+			}
+		}
 		body, _ := io.ReadAll(r.Body)
 		if seen != nil {
 			seen(r, body)

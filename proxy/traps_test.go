@@ -325,15 +325,18 @@ func TestCredentialsAreNotMixedInATunnel(t *testing.T) {
 // GP-21: a drain ends idle tunnels at once, lets requests finish and counts
 // nothing as open afterwards.
 func TestDrain(t *testing.T) {
-	began, finish := make(chan struct{}), make(chan struct{})
+	began, finish := make(chan struct{}, 1), make(chan struct{})
 	other := newRecording(t, echo)
 	r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/ready" {
 			return
 		}
-		close(began)
-		<-finish
-		fmt.Fprint(w, "done")
+		began <- struct{}{}
+		select {
+		case <-finish:
+			fmt.Fprint(w, "done")
+		case <-r.Context().Done():
+		}
 	}, func(r *rig) { r.config.TunnelPorts = nil })
 	idle := r.tunnel(r.upstream.authority, "example.com")
 	idle.send("GET /ready HTTP/1.1\r\nHost: %s\r\n\r\n", r.upstream.authority)
@@ -344,7 +347,7 @@ func TestDrain(t *testing.T) {
 	answered := make(chan result, 1)
 	c := r.client(false)
 	go func() { answered <- r.get(c, r.url("/slow")) }()
-	<-began
+	within(t, began, "the request arrives")
 	drained := make(chan error, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -359,10 +362,10 @@ func TestDrain(t *testing.T) {
 		t.Error("GP-21: a connection was accepted while draining")
 	}
 	close(finish)
-	if got := <-answered; got.body != "done" {
+	if got := within(t, answered, "the answer"); got.Response != nil && got.body != "done" {
 		t.Errorf("GP-21: the request in flight got %d %q", got.StatusCode, got.body)
 	}
-	if err := <-drained; err != nil {
+	if err := within(t, drained, "the drain"); err != nil {
 		t.Errorf("GP-21: Drain: %v", err)
 	}
 	waitFor(t, func() bool { return r.srv.tunnels.open.Load() == 0 && r.srv.doors.open.Load() == 0 })

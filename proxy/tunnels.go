@@ -13,10 +13,12 @@ import (
 
 // tunnels passes connections through untouched and knows which are open.
 type tunnels struct {
-	mu    sync.Mutex
-	conns map[*pair]struct{}
-	open  atomic.Int64
-	brief atomic.Bool // draining: an idle second ends a tunnel
+	limit    time.Duration // of idleness
+	mu       sync.Mutex
+	conns    map[*pair]struct{}
+	upgrades map[*upgrade]struct{}
+	open     atomic.Int64
+	brief    atomic.Bool // draining: an idle second ends a tunnel
 }
 
 // pair is the two ends of one tunnel.
@@ -25,10 +27,12 @@ type pair struct {
 	last atomic.Int64 // Unix nanoseconds of the last bytes either way, give or take a step
 }
 
-func newTunnels() *tunnels { return &tunnels{conns: map[*pair]struct{}{}} }
+func newTunnels() *tunnels {
+	return &tunnels{limit: idleTimeout, conns: map[*pair]struct{}{}, upgrades: map[*upgrade]struct{}{}}
+}
 
-// relay copies both ways until both ends are done, or nothing moved for
-// idleTimeout. It gives the bytes that went to the runner.
+// relay copies both ways until both ends are done, or nothing moved for the
+// limit. It gives the bytes that went to the runner.
 func (t *tunnels) relay(runner, upstream net.Conn) int64 {
 	p := &pair{a: runner, b: upstream}
 	p.last.Store(time.Now().UnixNano())
@@ -59,15 +63,18 @@ func (t *tunnels) remove(p *pair) {
 	t.open.Add(-1)
 }
 
-// copyStep bounds one copy so that idleness is noticed; both ends being TCP, the
-// kernel moves the bytes.
-const copyStep = 4 << 20
+// copyStep and idleSteps bound one copy, so that what moves one way is known to
+// the other in time; both ends being TCP, the kernel moves the bytes.
+const (
+	copyStep  = 4 << 20
+	idleSteps = 4 // of one limit
+)
 
 // copy moves bytes one way until the source ends, then closes the other end's
 // writing side. A failure ends the whole tunnel.
 func (t *tunnels) copy(p *pair, dst, src net.Conn) (total int64) {
 	for {
-		_ = src.SetReadDeadline(time.Now().Add(t.idle()))
+		t.setStep(src)
 		n, err := io.CopyN(dst, unwrap(src), copyStep)
 		total += n
 		if n > 0 {
@@ -86,6 +93,17 @@ func (t *tunnels) copy(p *pair, dst, src net.Conn) (total int64) {
 	}
 }
 
+// setStep ends the next read in time. A drain that begins meanwhile counts.
+func (t *tunnels) setStep(src net.Conn) {
+	for {
+		limit := t.idle()
+		_ = src.SetReadDeadline(time.Now().Add(limit / idleSteps))
+		if limit == t.idle() {
+			return
+		}
+	}
+}
+
 // unwrap gives the connection itself once a prefix has been read, so that the
 // kernel can copy.
 func unwrap(c net.Conn) io.Reader {
@@ -99,9 +117,6 @@ func closeWrite(c net.Conn) {
 	if p, ok := c.(*prefixed); ok {
 		c = p.Conn
 	}
-	if b, ok := c.(boundConn); ok {
-		c = b.Conn
-	}
 	if w, ok := c.(interface{ CloseWrite() error }); ok {
 		_ = w.CloseWrite()
 		return
@@ -113,16 +128,18 @@ func (t *tunnels) idle() time.Duration {
 	if t.brief.Load() {
 		return time.Second
 	}
-	return idleTimeout
+	return t.limit
 }
 
-// closeIdle makes tunnels end that have been idle for a second.
+// closeIdle makes tunnels end that are idle for a second from now on.
 func (t *tunnels) closeIdle() {
 	t.brief.Store(true)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	now := time.Now()
 	for p := range t.conns {
-		_, _ = p.a.SetReadDeadline(time.Now()), p.b.SetReadDeadline(time.Now())
+		p.last.Store(now.UnixNano()) // what has moved in the current step is not known yet
+		_, _ = p.a.SetReadDeadline(now), p.b.SetReadDeadline(now)
 	}
 }
 
@@ -131,6 +148,9 @@ func (t *tunnels) wait(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for t.open.Load() > 0 {
+		for _, u := range t.quiet(t.idle()) {
+			_ = u.Close()
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -142,8 +162,11 @@ func (t *tunnels) wait(ctx context.Context) error {
 
 func (t *tunnels) closeAll() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	for p := range t.conns {
 		_, _ = p.a.Close(), p.b.Close()
+	}
+	t.mu.Unlock()
+	for _, u := range t.quiet(0) {
+		_ = u.Close()
 	}
 }
