@@ -28,6 +28,7 @@ type trustDomain struct {
 	settings domainSettings
 	main     *http.Transport
 	upgrade  *http.Transport // HTTP/1.1 only: over HTTP/2 net/http upgrades nothing
+	direct   *direct         // nil behind an upstream proxy
 }
 
 func newTrustDomain(s domainSettings) *trustDomain {
@@ -36,6 +37,9 @@ func newTrustDomain(s domainSettings) *trustDomain {
 	d.upgrade.HTTP2 = nil
 	d.upgrade.Protocols = new(http.Protocols)
 	d.upgrade.Protocols.SetHTTP1(true)
+	if s.proxy == nil {
+		d.direct = newDirect(&d.settings)
+	}
 	return d
 }
 
@@ -89,6 +93,13 @@ func (d *trustDomain) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, f
 	}
+	if d.direct != nil && d.direct.suits(req) {
+		resp, err := d.direct.RoundTrip(req)
+		if err != nil {
+			return nil, Classify(err)
+		}
+		return resp, nil
+	}
 	t := d.main
 	if req.Header.Get("Upgrade") != "" {
 		t = d.upgrade
@@ -130,4 +141,7 @@ func schemePort(scheme string) int {
 func (d *trustDomain) closeIdle() {
 	d.main.CloseIdleConnections()
 	d.upgrade.CloseIdleConnections()
+	if d.direct != nil {
+		d.direct.close(time.Now())
+	}
 }
