@@ -156,6 +156,7 @@ type directConn struct {
 	w       *bufio.Writer
 	room    int64 // bytes that may still be read from the connection before the answer's body
 	read    int64 // of the present answer
+	writes  int   // of the present request
 	reused  bool
 	since   time.Time // idle
 	probe   func() bool
@@ -163,7 +164,7 @@ type directConn struct {
 
 func newDirectConn(d *direct, raw net.Conn, address string) *directConn {
 	c := &directConn{Conn: raw, pool: d, address: address}
-	c.r, c.w = bufio.NewReader(headReader{c}), bufio.NewWriter(raw)
+	c.r, c.w = bufio.NewReader(headReader{c}), bufio.NewWriter(headWriter{c})
 	c.probe = quietProbe(raw)
 	return c
 }
@@ -185,6 +186,20 @@ func (h headReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// headWriter bounds the time that a request of more than one write may stand
+// still; a shorter one fits into the kernel's buffer.
+type headWriter struct{ c *directConn }
+
+// Write implements io.Writer.
+func (h headWriter) Write(p []byte) (int, error) {
+	if h.c.writes++; h.c.writes > 1 {
+		if err := h.c.SetWriteDeadline(time.Now().Add(h.c.pool.timeout)); err != nil {
+			return 0, err
+		}
+	}
+	return h.c.Conn.Write(p)
+}
+
 // quiet reports whether a pooled connection is open and nothing came on it that
 // nobody asked for, which would be taken for the next answer.
 func (c *directConn) quiet() bool {
@@ -196,7 +211,10 @@ func (c *directConn) answered() bool { return c.read > 0 }
 // exchange sends the request and reads the answer's header. The answer's body
 // gives the connection back at its end, and closes it if it is closed before.
 func (c *directConn) exchange(ctx context.Context, req *http.Request) (*http.Response, error) {
-	c.room, c.read = maxResponseHeader, 0
+	if c.writes > 1 { // the request before set a time limit
+		_ = c.SetWriteDeadline(time.Time{})
+	}
+	c.room, c.read, c.writes = maxResponseHeader, 0, 0
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	resp, err := c.ask(ctx, req)
 	if err != nil {
@@ -214,7 +232,7 @@ func (c *directConn) exchange(ctx context.Context, req *http.Request) (*http.Res
 }
 
 func (c *directConn) ask(ctx context.Context, req *http.Request) (*http.Response, error) {
-	if err := c.SetDeadline(time.Now().Add(c.pool.timeout)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(c.pool.timeout)); err != nil {
 		return nil, err
 	}
 	if err := req.Write(c.w); err != nil {
@@ -231,7 +249,7 @@ func (c *directConn) ask(ctx context.Context, req *http.Request) (*http.Response
 		case resp.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errors.New("the upstream switches protocols, which nobody asked for")
 		case resp.StatusCode >= http.StatusOK:
-			return resp, c.SetDeadline(time.Time{})
+			return resp, c.unhurried(resp)
 		}
 		if t := httptrace.ContextClientTrace(ctx); t != nil && t.Got1xxResponse != nil {
 			if err := t.Got1xxResponse(resp.StatusCode, textproto.MIMEHeader(resp.Header)); err != nil {
@@ -239,6 +257,14 @@ func (c *directConn) ask(ctx context.Context, req *http.Request) (*http.Response
 			}
 		}
 	}
+}
+
+// unhurried lifts the header's time limit from a body that is still to come.
+func (c *directConn) unhurried(resp *http.Response) error {
+	if n := resp.ContentLength; n >= 0 && n <= int64(c.r.Buffered()) {
+		return nil
+	}
+	return c.SetReadDeadline(time.Time{})
 }
 
 // directBody is an answer's body.

@@ -301,3 +301,28 @@ func TestDirectPoolIsBounded(t *testing.T) {
 		t.Errorf("%d addresses are left after all were closed", len(d.idle))
 	}
 }
+
+// A request of several writes has a time limit, which does not outlast it.
+func TestDirectLongRequests(t *testing.T) {
+	s := newScript(t, func(_ int64, _ int, w net.Conn, _ *http.Request) bool {
+		_, _ = io.WriteString(w, okAnswer)
+		return true
+	})
+	d := testDirect(t)
+	d.timeout = 200 * time.Millisecond
+	for i := range 3 {
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Addr().String()+"/", nil)
+		if i != 1 {
+			req.Header.Set("X-Long", strings.Repeat("x", 40<<10))
+		}
+		resp, err := d.RoundTrip(req)
+		if err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		time.Sleep(300 * time.Millisecond)
+	}
+	if s.conns.Load() != 1 {
+		t.Errorf("%d connections, want 1", s.conns.Load())
+	}
+}
