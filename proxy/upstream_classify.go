@@ -33,8 +33,21 @@ func Classify(err error) *fault.Fault {
 			return f
 		}
 	}
-	return fault.New(fault.UpstreamInvalid, "", err)
+	return fault.New(fault.UpstreamInvalid, "", unquoted{err})
 }
+
+// unquoted tells an error without what it quotes: the upstream's bytes, which may
+// repeat our secret.
+type unquoted struct{ error }
+
+// Error implements error.
+func (e unquoted) Error() string {
+	words, _, _ := strings.Cut(e.error.Error(), `"`)
+	return words
+}
+
+// Unwrap gives the error itself.
+func (e unquoted) Unwrap() error { return e.error }
 
 func classifyDNS(err error) *fault.Fault {
 	var d *net.DNSError

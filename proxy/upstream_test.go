@@ -455,6 +455,14 @@ func TestClassify(t *testing.T) {
 	}
 }
 
+// LK-01: an answer that is none is not quoted: it may repeat what it was sent.
+func TestClassifyQuotesNothing(t *testing.T) {
+	f := Classify(fmt.Errorf("broken: %w", errors.New(`malformed HTTP status code "`+canary+`"`)))
+	if f.Code != fault.UpstreamInvalid || strings.Contains(f.Error(), canary) || !strings.Contains(f.Error(), "malformed HTTP status code") {
+		t.Errorf("%v", f)
+	}
+}
+
 func TestClassifyGivenUp(t *testing.T) {
 	release := make(chan struct{})
 	defer close(release)
