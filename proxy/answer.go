@@ -74,10 +74,13 @@ func (x *exchange) wholeBody(out *http.Request) error {
 	}
 	data, err := io.ReadAll(io.LimitReader(out.Body, x.st.ReplayLimit+1))
 	if err != nil {
-		return err
+		return x.blame(out.Context(), err)
 	}
 	if int64(len(data)) > x.st.ReplayLimit {
 		return fault.New(fault.InvalidRequest, "the credential goes into the body, and the body is larger than replay_limit", nil)
+	}
+	if !x.body.again() {
+		return fault.New(fault.Overloaded, "the memory for request bodies is used up", nil)
 	}
 	out.Body = io.NopCloser(bytes.NewReader(data))
 	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }

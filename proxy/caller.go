@@ -21,6 +21,8 @@ type Caller struct {
 	Allow       []Allow         // none: everything in its workspace and environment
 }
 
+func (c *Caller) scope() scope { return scope{c.Workspace, c.Environment} }
+
 // challenge is the Proxy-Authenticate of a 407 (RFC 9110 section 11.7.1).
 const challenge = `Basic realm="sallyport", charset="UTF-8"`
 
@@ -43,6 +45,16 @@ func (st *state) bound(name string) (*Caller, error) {
 	return nil, fault.New(fault.ProxyAuthRequired, "this listener is bound to a caller that does not exist", nil)
 }
 
+// still gives the tunnel's caller as it is now: a reload may have changed what it
+// may do, or its token, or ended it.
+func (st *state) still(p *passage) (*Caller, error) {
+	c := st.callers[p.caller.Name]
+	if c == nil || (p.token && c.TokenSHA256 != p.caller.TokenSHA256) {
+		return nil, fault.New(fault.ProxyAuthRequired, "the caller of this tunnel does not exist any more, or has another token", nil)
+	}
+	return c, nil
+}
+
 // credentials reads Basic caller:token or Bearer token (RFC 7617, RFC 6750) and
 // tells an absent field, a malformed one and a wrong token alike.
 func (st *state) credentials(values []string) (*Caller, error) {
@@ -55,8 +67,8 @@ func (st *state) credentials(values []string) (*Caller, error) {
 	case strings.EqualFold(scheme, "Basic"):
 		return st.basic(rest)
 	case strings.EqualFold(scheme, "Bearer"):
-		if c := st.tokens[sha256.Sum256([]byte(rest))]; c != nil && rest != "" {
-			return c, nil
+		if c := st.tokens[sha256.Sum256([]byte(rest))]; len(c) == 1 && rest != "" {
+			return c[0], nil
 		}
 	}
 	return nil, fault.New(fault.ProxyAuthRequired, "", nil)

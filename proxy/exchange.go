@@ -46,6 +46,7 @@ type target struct {
 	secure    bool               // it came through TLS, ours or the runner's own scheme
 	provider  *provider.Provider // nil: no provider owns it
 	entry     *entry             // the credential; nil: none is injected
+	road      *provider.Provider // whose roots, networks and proxy are used where no provider owns it; nil: nobody's
 	rebase    *url.URL           // the base URL that the rest of the path is put to; nil: the authority as asked for
 	rest      string             // escaped path behind the base, with a leading slash
 }

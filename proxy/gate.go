@@ -20,6 +20,7 @@ const established = "HTTP/1.1 200 Connection established\r\n\r\n"
 // once the gate has answered it and handed the connection over.
 type passage struct {
 	caller    *Caller
+	token     bool // the caller proved itself with its token
 	authority provider.Authority
 	proceed   func(net.Conn)
 	tls       *tls.ConnectionState // with the runner; nil: plain HTTP inside
@@ -53,8 +54,9 @@ func (silent) Printf(string, ...any) {}
 
 // connect answers CONNECT: refused, tunnelled or intercepted.
 func (s *Server) connect(w http.ResponseWriter, r *http.Request, x *exchange) error {
-	a, err := provider.ParseAuthority(r.URL.Host, 0)
-	if err != nil || a.Port == 0 {
+	x.host = ""
+	a, err := provider.ParseAuthority(r.RequestURI, 0)
+	if err != nil {
 		return fault.New(fault.InvalidRequest, "the target of CONNECT must be host:port", err)
 	}
 	x.authority, x.host = a, a.String()
@@ -63,7 +65,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, x *exchange) er
 		return err
 	}
 	x.provider = rt.only
-	p := &passage{caller: x.caller, authority: a}
+	p := &passage{caller: x.caller, authority: a, token: boundCaller(r.Context()) == "" && x.st.Anonymous == ""}
 	if rt.intercept {
 		return s.intercept(w, r, p)
 	}
@@ -91,6 +93,7 @@ func (s *Server) tunnel(w http.ResponseWriter, r *http.Request, p *passage, x *e
 		}
 		x.sent = s.tunnels.relay(c, up)
 	}
+	defer func() { _ = up.Close() }() // also where the connection could not be taken over
 	s.pass(w, r, p)
 	return nil
 }

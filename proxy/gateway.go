@@ -74,7 +74,10 @@ func (st *state) gatewayHost(r *http.Request) error {
 	}
 	if slices.ContainsFunc(st.Hosts, func(h string) bool {
 		p, err := provider.ParsePattern(h)
-		return err == nil && p.Host == a.Host
+		if p.Port == 0 {
+			p.Port = a.Port // without a port it is any
+		}
+		return err == nil && p.Match(a)
 	}) {
 		return nil
 	}

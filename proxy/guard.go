@@ -53,6 +53,11 @@ func (g *dialGuard) ours(to netip.AddrPort) bool {
 	return false
 }
 
+// listensAt reports whether a listener of ours has that port.
+func (g *dialGuard) listensAt(port int) bool {
+	return g.own != nil && slices.ContainsFunc(g.own(), func(l netip.AddrPort) bool { return int(l.Port()) == port })
+}
+
 func (g *dialGuard) reaches(listener, to netip.Addr) bool {
 	return listener == to || to.IsUnspecified() || (listener.IsUnspecified() && g.here(to))
 }

@@ -351,3 +351,24 @@ func TestResolverTrouble(t *testing.T) {
 		}
 	})
 }
+
+// One of our own listeners is a loop, whatever else would refuse it.
+func TestLoopBeforePolicy(t *testing.T) {
+	r := newRig(t, echo, func(r *rig) {
+		r.config.TunnelPorts, r.config.Deny = []int{443}, true
+		r.config.Upstream.guard.own = func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:3128")} }
+		r.config.Upstream.guard.local = machineAddresses
+	})
+	for _, a := range []string{"127.0.0.1:3128", "localhost:3128", "0.0.0.0:3128", "2130706433:3128", "[::ffff:7f00:1]:3128", "127.0.0.1:3129"} {
+		code := fault.LoopDetected
+		if a == "127.0.0.1:3129" {
+			code = fault.NoRoute
+		}
+		w := r.dial()
+		w.send("CONNECT %s HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic %s\r\n\r\n", a, auth64)
+		wantFault(t, "SS-04 CONNECT "+a, w.answer("GET"), code)
+		w = r.dial()
+		w.send("GET http://%s/ HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic %s\r\n\r\n", a, auth64)
+		wantFault(t, "SS-04 GET "+a, w.answer("GET"), code)
+	}
+}

@@ -17,13 +17,12 @@ type metrics struct {
 	waits       *prometheus.HistogramVec // provider
 	rateLimited *prometheus.CounterVec   // provider
 	inflight    prometheus.Gauge
-	tunnels     prometheus.Gauge
 	panics      prometheus.Counter
 }
 
 var seconds = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
 
-func newMetrics(r prometheus.Registerer) *metrics {
+func newMetrics(r prometheus.Registerer, tunnels func() float64) *metrics {
 	f := promauto.With(r)
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return f.NewCounterVec(prometheus.CounterOpts{Namespace: "sallyport", Name: name, Help: help}, labels)
@@ -34,6 +33,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	gauge := func(name, help string) prometheus.Gauge {
 		return f.NewGauge(prometheus.GaugeOpts{Namespace: "sallyport", Name: name, Help: help})
 	}
+	f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "sallyport", Name: "tunnels_open", Help: "Tunnels open, intercepted ones too."}, tunnels)
 	return &metrics{
 		requests:    counter("requests_total", "Requests of runners, by what became of them: ok, upstream_4xx, upstream_5xx, canceled or a fault code.", "provider", "caller", "outcome"),
 		duration:    histogram("request_duration_seconds", "Time from a request to the end of its answer."),
@@ -42,7 +42,6 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		waits:       histogram("limit_wait_seconds", "Time that requests waited for their turn within the limits."),
 		rateLimited: counter("rate_limited_total", "Requests refused because their turn was too far away.", "provider"),
 		inflight:    gauge("inflight_requests", "Requests being served."),
-		tunnels:     gauge("tunnels_open", "Tunnels open, intercepted ones too."),
 		panics:      f.NewCounter(prometheus.CounterOpts{Namespace: "sallyport", Name: "panics_total", Help: "Requests that ended in a panic of the daemon's code."}),
 	}
 }

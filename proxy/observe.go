@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/fault"
@@ -15,7 +16,10 @@ import (
 // observed serves one request and sees what the runner sees: it times it,
 // counts it, writes its one log line, and makes a panic one failed request.
 func (s *Server) observed(w http.ResponseWriter, r *http.Request, serve func(http.ResponseWriter, *exchange) error) {
-	x := &exchange{id: s.ids.next(), start: time.Now(), st: s.st.Load(), method: r.Method, host: r.Host, path: r.URL.EscapedPath()}
+	x := &exchange{id: s.ids.next(), start: time.Now(), st: s.st.Load(), method: r.Method, path: r.URL.EscapedPath()}
+	if !strings.Contains(r.Host, "@") { // a user and a password are not logged
+		x.host = r.Host
+	}
 	rec := &recorder{ResponseWriter: w, control: http.NewResponseController(w), x: x, bare: r.Method != http.MethodConnect}
 	if r.ProtoMajor == 1 && r.Body != nil && r.Body != http.NoBody {
 		rec.body = &runnerBody{Reader: r.Body}

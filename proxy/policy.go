@@ -107,10 +107,24 @@ func plainPath(escaped string) error {
 	case strings.Contains(lower, "%2f"), strings.Contains(lower, "%5c"), strings.Contains(lower, "%00"), strings.Contains(lower, "%25"), strings.Contains(lower, `\`):
 		return bad("an encoded separator")
 	}
-	for seg := range strings.SplitSeq(strings.ReplaceAll(lower, "%2e", "."), "/") {
-		if s, _, _ := strings.Cut(seg, ";"); s == "." || s == ".." {
-			return bad("a dot segment")
-		}
+	if dotSegments(escaped) {
+		return bad("a dot segment")
 	}
 	return nil
 }
+
+// dotSegments reports whether a server may read the path as another one: it has
+// segments of dots, as they stand or encoded, between slashes of any kind.
+func dotSegments(escaped string) bool {
+	if !strings.ContainsAny(escaped, ".%") {
+		return false
+	}
+	for seg := range strings.SplitSeq(slashesAndDots.Replace(strings.ToLower(escaped)), "/") {
+		if s, _, _ := strings.Cut(seg, ";"); s == "." || s == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+var slashesAndDots = strings.NewReplacer("%2e", ".", "%2f", "/", "%5c", "/", `\`, "/")

@@ -54,6 +54,11 @@ func (s *Server) serveInner(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Connection", "close")
 			return err
 		}
+		var err error
+		if x.caller, err = x.st.still(p); err != nil {
+			w.Header().Set("Connection", "close")
+			return err
+		}
 		return s.forward(w, r, x)
 	})
 }
@@ -193,7 +198,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 			delete(out, name)
 		}
 	}
-	if strings.EqualFold(out.Get("Upgrade"), "h2c") {
+	if speaksHTTP(out["Upgrade"]) {
 		delete(out, "Upgrade")
 		delete(out, "Connection")
 	}
@@ -201,6 +206,19 @@ func rewrite(pr *httputil.ProxyRequest) {
 	if pr.In.Trailer != nil {
 		pr.Out.Trailer = trailers(pr.In.Trailer)
 	}
+}
+
+// speaksHTTP reports whether an upgrade would be to HTTP itself: requests of the
+// runner's behind it would not be seen.
+func speaksHTTP(upgrade []string) bool {
+	for _, v := range upgrade {
+		for p := range strings.SplitSeq(strings.ToLower(v), ",") {
+			if p = strings.TrimSpace(p); p == "h2c" || p == "h2" || strings.HasPrefix(p, "http/") || strings.HasPrefix(p, "tls/") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // ours reports whether a request field is meant for us, in any spelling, or one

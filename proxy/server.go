@@ -71,10 +71,11 @@ type Server struct {
 // New makes a Server. It does no I/O and starts nothing.
 func New(o Options) *Server {
 	s := &Server{
-		o: o, limits: newLimiters(), metrics: newMetrics(o.Registerer),
+		o: o, limits: newLimiters(),
 		sources: &sources{life: o.Life, store: o.Store, log: o.Log, metrics: o.AuthMetrics, held: map[sourceKey]*auth.Source{}},
 		doors:   newDoors(), tunnels: newTunnels(), idle: idleTimeout,
 	}
+	s.metrics = newMetrics(o.Registerer, func() float64 { return float64(s.doors.open.Load() + s.tunnels.open.Load()) })
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails
 	s.ids.prefix = hex.EncodeToString(b[:])

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"sync"
 
 	"github.com/sallyport/sallyport/auth"
@@ -67,6 +68,13 @@ func (s *sources) reload(st *state) {
 			delete(s.held, key)
 		}
 	}
+}
+
+// only drops the sources of a scope whose credentials are not listed any more.
+func (s *sources) only(sc scope, listed map[credential.Ref]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.held, func(k sourceKey, _ *auth.Source) bool { return sc.has(k.ref) && !listed[k.ref] })
 }
 
 // forget drops the source of a credential that was deleted.

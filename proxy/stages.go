@@ -166,7 +166,7 @@ func (s *Server) send(req *http.Request, x *exchange) (*http.Response, error) {
 	}
 	x.tries++
 	began := time.Now()
-	resp, err := x.st.Upstream.Transport(x.provider, x.certificate()).RoundTrip(out)
+	resp, err := x.st.Upstream.Transport(x.via(), x.certificate()).RoundTrip(out)
 	x.upstream += time.Since(began)
 	if err == nil {
 		err = unfit(out, resp)
@@ -179,6 +179,15 @@ func (s *Server) send(req *http.Request, x *exchange) (*http.Response, error) {
 	s.metrics.try(x.providerName(), statusOutcome(resp.StatusCode))
 	s.moved(resp, x)
 	return resp, nil
+}
+
+// via is the provider whose connections are used; nil: those of hosts that no
+// provider owns.
+func (x *exchange) via() *provider.Provider {
+	if x.provider == nil {
+		return x.road
+	}
+	return x.provider
 }
 
 // unfit refuses answers that no origin server may give.
@@ -243,14 +252,14 @@ func (x *exchange) give(out *http.Request) {
 func (x *exchange) inject(out *http.Request) error {
 	if x.provider == nil || x.entry == nil {
 		x.injector = nil
-		return x.direct(out, nil)
+		return x.direct(out)
 	}
-	inj, err := x.entry.source.Injector(out.Context())
+	inj, err := x.ready(out.Context())
 	if err != nil {
 		return err
 	}
 	x.injector = inj
-	if err := x.direct(out, inj.Upstream); err != nil {
+	if err := x.direct(out); err != nil {
 		return err
 	}
 	if inj.BodyPlace() {
@@ -262,12 +271,32 @@ func (x *exchange) inject(out *http.Request) error {
 	return inj.Inject(out)
 }
 
-// direct sets the copy's URL. own is the credential's url as it was when the
-// credential was made ready: it must still be the one that was chosen by.
-func (x *exchange) direct(out *http.Request, own *url.URL) error {
-	if own != nil && (x.entry.url == nil || *own != *x.entry.url) {
-		return fault.New(fault.StoreConflict, "the credential's url has just changed; try again", nil)
+// ready gives the credential as it is now. Its url must still be the one that it
+// was chosen by. If it is not, one of the two readings of the record is older
+// than the other: both are made anew.
+func (x *exchange) ready(ctx context.Context) (*auth.Injector, error) {
+	inj, err := x.entry.source.Injector(ctx)
+	if err != nil || x.entry.fits(inj.Upstream) {
+		return inj, err
 	}
+	x.entry.source.Changed()
+	if inj, err = x.entry.source.Injector(ctx); err != nil || x.entry.fits(inj.Upstream) {
+		return inj, err
+	}
+	x.st.dir.changed(x.caller.scope())
+	return nil, fault.New(fault.StoreConflict, "the credential's url has just changed; try again", nil)
+}
+
+// fits reports whether own is the url that the entry was chosen by.
+func (e *entry) fits(own *url.URL) bool {
+	if own == nil {
+		return !e.typed
+	}
+	return e.url != nil && *own == *e.url
+}
+
+// direct sets the copy's URL.
+func (x *exchange) direct(out *http.Request) error {
 	u := *out.URL
 	out.URL, out.Host = &u, ""
 	if x.rebase != nil {

@@ -37,20 +37,18 @@ type Retry struct {
 type state struct {
 	Config
 	callers map[string]*Caller
-	tokens  map[[32]byte]*Caller
+	tokens  map[[32]byte][]*Caller // several with one token must tell their names
 	dir     *directory
 	budgets *budgets
 	limits  map[*provider.Provider]provider.Limits // of a credential, by its provider
 }
 
 func newState(c Config) *state {
-	st := &state{Config: c, callers: map[string]*Caller{}, tokens: map[[32]byte]*Caller{}, budgets: newBudgets(c.Retry.Budget), limits: map[*provider.Provider]provider.Limits{}}
+	st := &state{Config: c, callers: map[string]*Caller{}, tokens: map[[32]byte][]*Caller{}, budgets: newBudgets(c.Retry.Budget), limits: map[*provider.Provider]provider.Limits{}}
 	for i := range c.Callers {
 		caller := &c.Callers[i]
 		st.callers[caller.Name] = caller
-		if caller.TokenSHA256 != [32]byte{} {
-			st.tokens[caller.TokenSHA256] = caller
-		}
+		st.tokens[caller.TokenSHA256] = append(st.tokens[caller.TokenSHA256], caller)
 	}
 	for _, p := range c.Providers.All() {
 		st.limits[p] = limitsOf(p, c.Limits)
@@ -82,8 +80,12 @@ func (s *Server) Swap(c Config) {
 	s.swap.Lock()
 	defer s.swap.Unlock()
 	st := newState(c)
+	var before *directory
+	if old := s.st.Load(); old != nil {
+		before = old.dir
+	}
 	s.sources.reload(st)
-	st.dir = newDirectory(s, st)
+	st.dir = newDirectory(s, st, before)
 	s.st.Store(st)
 }
 

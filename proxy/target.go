@@ -20,39 +20,42 @@ type route struct {
 // route decides on a host: one with any owned path is intercepted, any other is
 // passed through or refused, a CONNECT by its port too.
 func (st *state) route(ctx context.Context, c *Caller, a provider.Authority, connect bool) (route, error) {
-	owners, _, err := st.owners(ctx, c, a)
-	if err != nil {
-		return route{}, err
+	o := st.owners(ctx, c, a)
+	switch {
+	case len(o.providers) == 1:
+		return route{intercept: true, only: o.providers[0]}, nil
+	case len(o.providers) > 0:
+		return route{intercept: true}, nil
+	case o.away != nil:
+		return route{}, o.away
 	}
-	switch len(owners) {
-	case 0:
-		return route{}, st.unmatched(c, a, connect)
-	case 1:
-		return route{intercept: true, only: owners[0]}, nil
-	}
-	return route{intercept: true}, nil
+	return route{}, st.unmatched(ctx, c, a, connect)
 }
 
-// owners gives the providers that own any path of an authority for a caller, and
-// the view they come from. While nothing is known of the store, a built-in
+// owners are the providers that own any path of an authority for a caller, and
+// the view they come from.
+type owners struct {
+	providers []*provider.Provider
+	view      *view
+	away      error // nothing is known of the store yet; view is nil then
+}
+
+// owners of an authority. While nothing is known of the store, a built-in
 // provider's host counts as owned, and one that nobody owns is refused.
-func (st *state) owners(ctx context.Context, c *Caller, a provider.Authority) ([]*provider.Provider, *view, error) {
+func (st *state) owners(ctx context.Context, c *Caller, a provider.Authority) owners {
 	static := st.Providers.Owners(a)
-	v, err := st.dir.view(ctx, scope{c.Workspace, c.Environment})
+	v, err := st.dir.view(ctx, c.scope())
 	if err != nil {
-		if len(static) == 0 {
-			return nil, nil, err
-		}
-		return static, nil, nil
+		return owners{providers: static, away: err}
 	}
-	active := static
-	if i := slices.IndexFunc(static, func(p *provider.Provider) bool { return !v.active(p) }); i >= 0 {
-		active = slices.DeleteFunc(slices.Clone(static), func(p *provider.Provider) bool { return !v.active(p) })
+	idle := func(p *provider.Provider) bool { return !v.active(p) }
+	if slices.ContainsFunc(static, idle) {
+		static = slices.DeleteFunc(slices.Clone(static), idle)
 	}
-	if p := v.owner(a); p != nil && !slices.Contains(active, p) {
-		return append(slices.Clone(active), p), v, nil
+	if p := v.owner(a); p != nil && !slices.Contains(static, p) {
+		static = append(slices.Clone(static), p)
 	}
-	return active, v, nil
+	return owners{providers: static, view: v}
 }
 
 // owner gives the provider whose credential owns an authority by its own url. A
@@ -64,17 +67,24 @@ func (v *view) owner(a provider.Authority) *provider.Provider {
 	return v.owned[provider.Authority{Host: a.Host, Port: 443}]
 }
 
-// unmatched judges a host that no provider owns.
-func (st *state) unmatched(c *Caller, a provider.Authority, connect bool) error {
+// unmatched judges a host that no provider owns. One of our own listeners is a
+// loop, whatever else would refuse it.
+func (st *state) unmatched(ctx context.Context, c *Caller, a provider.Authority, connect bool) error {
+	why := ""
 	switch {
 	case !c.mayReach(a):
-		return fault.New(fault.NoRoute, "the caller's policy does not list this host", nil)
+		why = "the caller's policy does not list this host"
 	case st.Deny:
-		return fault.New(fault.NoRoute, "no provider owns this host, and unmatched hosts are denied", nil)
+		why = "no provider owns this host, and unmatched hosts are denied"
 	case connect && len(st.TunnelPorts) > 0 && !slices.Contains(st.TunnelPorts, a.Port):
-		return fault.New(fault.NoRoute, "no provider owns this host, and its port is not among tunnel_ports", nil)
+		why = "no provider owns this host, and its port is not among tunnel_ports"
+	default:
+		return nil
 	}
-	return nil
+	if f := st.Upstream.loops(ctx, a); f != nil {
+		return f
+	}
+	return fault.New(fault.NoRoute, why, nil)
 }
 
 // ask is what a request says about where it wants to go.
@@ -94,7 +104,7 @@ func (st *state) target(ctx context.Context, q ask) (target, error) {
 	var v *view
 	var err error
 	if q.gateway != nil {
-		v, err = st.dir.view(ctx, scope{q.caller.Workspace, q.caller.Environment})
+		v, err = st.entrance(ctx, &q)
 	} else {
 		v, err = st.own(ctx, q, &t)
 	}
@@ -107,26 +117,42 @@ func (st *state) target(ctx context.Context, q ask) (target, error) {
 	return t, st.credential(ctx, q, v, &t)
 }
 
-// own finds the provider of the request's authority and path.
+// own finds the provider of the request's authority and path. What nobody owns
+// takes the road of the host's provider, which may be in a private network.
 func (st *state) own(ctx context.Context, q ask, t *target) (*view, error) {
-	owners, v, err := st.owners(ctx, q.caller, q.authority)
-	if err != nil {
-		return nil, err
+	o := st.owners(ctx, q.caller, q.authority)
+	if len(o.providers) == 0 && o.away != nil {
+		return nil, o.away
 	}
-	if slices.ContainsFunc(owners, func(p *provider.Provider) bool { return len(p.Paths) > 0 }) {
-		if err := plainPath(q.path); err != nil {
-			return nil, err
-		}
+	if dotSegments(q.path) && slices.ContainsFunc(o.providers, func(p *provider.Provider) bool { return len(p.Paths) > 0 }) {
+		return nil, fault.New(fault.InvalidRequest, "the path contains a dot segment, and paths of this host belong to different providers", nil)
 	}
-	if t.provider = provider.PathOwner(owners, q.path); t.provider == nil {
-		return v, st.unmatched(q.caller, q.authority, false)
+	if t.provider = provider.PathOwner(o.providers, q.path); t.provider != nil {
+		return o.view, o.away // its credentials are not known yet where the store is away
 	}
-	if v == nil { // owned as far as is known, but the store has not told its credentials yet
-		_, err = st.dir.view(ctx, scope{q.caller.Workspace, q.caller.Environment})
-		return nil, err
+	if len(o.providers) > 0 {
+		t.road = o.providers[0]
 	}
-	return v, nil
+	return o.view, st.unmatched(ctx, q.caller, q.authority, false)
 }
+
+// entrance reads a gateway path as what it is at the provider: behind the base
+// URL's own path, which it does not leave, and within the provider's paths.
+func (st *state) entrance(ctx context.Context, q *ask) (*view, error) {
+	if dotSegments(q.path) {
+		return nil, fault.New(fault.InvalidRequest, "the path contains a dot segment", nil)
+	}
+	if u, err := url.Parse(unfilled.Replace(q.gateway.BaseURL)); err == nil {
+		q.path = strings.TrimSuffix(u.EscapedPath(), "/") + q.path
+	}
+	if provider.PathOwner([]*provider.Provider{q.gateway}, q.path) == nil {
+		return nil, fault.New(fault.NoRoute, "the path is not among those that the provider owns", nil)
+	}
+	return st.dir.view(ctx, q.caller.scope())
+}
+
+// unfilled makes a base URL with a {field} readable.
+var unfilled = strings.NewReplacer("{", "", "}", "")
 
 // credential chooses among the caller's credentials of the target's provider.
 func (st *state) credential(ctx context.Context, q ask, v *view, t *target) error {
@@ -137,7 +163,7 @@ func (st *state) credential(ctx context.Context, q ask, v *view, t *target) erro
 	}
 	e, err := v.choose(q, t)
 	if err != nil {
-		v = st.dir.relook(ctx, scope{q.caller.Workspace, q.caller.Environment}, v)
+		v = st.dir.relook(ctx, q.caller.scope(), v)
 		e, err = v.choose(q, t)
 	}
 	if err != nil {
@@ -215,7 +241,7 @@ func (e *entry) owns(a provider.Authority) bool {
 // isBase reports whether an authority is that of the provider's fixed base URL.
 func isBase(p *provider.Provider, a provider.Authority) bool {
 	u, err := url.Parse(p.BaseURL)
-	if err != nil || p.BaseURL == "" || p.Templated() {
+	if err != nil || p.BaseURL == "" {
 		return false
 	}
 	b, err := provider.ParseAuthority(u.Host, portOf(u.Scheme))
@@ -225,27 +251,40 @@ func isBase(p *provider.Provider, a provider.Authority) bool {
 // aim says where the request goes if that is not where the runner sent it: to
 // the base URL on the gateway, and to the credential's own url from the base.
 func (t *target) aim(q ask) error {
-	base, err := url.Parse(t.provider.BaseURL)
-	if err != nil || (q.gateway != nil && t.provider.BaseURL == "") {
-		return fault.New(fault.NotFound, "the provider has no base URL to send gateway requests to", err)
+	own := t.entry != nil && t.entry.url != nil
+	if q.gateway == nil && (!own || t.entry.owns(q.authority)) {
+		return nil
 	}
-	to := base
-	if t.entry != nil && t.entry.base != nil {
-		base, to = t.entry.base, t.entry.base
+	base, err := t.base()
+	if err != nil && !own {
+		return err
 	}
-	if t.entry != nil && t.entry.url != nil {
-		to = t.entry.url
+	path := ""
+	if err == nil {
+		t.rebase, path = base, base.EscapedPath()
 	}
-	switch {
-	case q.gateway != nil:
-		t.rebase, t.rest = to, q.path
-	case t.entry != nil && t.entry.url != nil && !t.entry.owns(q.authority):
-		t.rebase, t.rest = to, behind(base.EscapedPath(), q.path)
+	if own {
+		t.rebase = t.entry.url
 	}
-	if t.rebase != nil && strings.ContainsAny(t.rebase.Host, "{}") {
-		return fault.New(fault.FieldMissing, "the base URL needs fields that the credential does not have", nil)
+	if t.rest = behind(path, q.path); dotSegments(t.rest) {
+		return fault.New(fault.InvalidRequest, "the path contains a dot segment, and goes behind another base", nil)
 	}
 	return nil
+}
+
+// base is the base URL, filled from the credential's fields where it has some.
+func (t *target) base() (*url.URL, error) {
+	if t.entry != nil && t.entry.base != nil {
+		return t.entry.base, nil
+	}
+	switch raw := t.provider.BaseURL; {
+	case raw == "":
+		return nil, fault.New(fault.NotFound, "the provider has no base URL to send gateway requests to", nil)
+	case len(provider.TemplateFields(raw)) > 0:
+		return nil, fault.New(fault.FieldMissing, "the base URL needs fields that the credential does not have", nil)
+	default:
+		return url.Parse(raw)
+	}
 }
 
 // behind gives the rest of path behind the base's own path.

@@ -49,6 +49,24 @@ func (s *domainSettings) judgeAuthority(ctx context.Context, a provider.Authorit
 	return guard.judge(ctx, netip.AddrPortFrom(addr, uint16(a.Port)))
 }
 
+// loops tells that the authority is one of our own listeners.
+func (u *Upstream) loops(ctx context.Context, a provider.Authority) *fault.Fault {
+	if !u.guard.listensAt(a.Port) {
+		return nil
+	}
+	d := guardedDialer{guard: &u.guard, resolver: u.options.Resolver}
+	addrs, err := d.addresses(ctx, a)
+	if err != nil {
+		return nil
+	}
+	for _, addr := range addrs {
+		if to := netip.AddrPortFrom(addr.WithZone(""), uint16(a.Port)); u.guard.ours(to) {
+			return u.guard.judge(ctx, to)
+		}
+	}
+	return nil
+}
+
 // dialUpstream is the DialContext of the transports. With an upstream proxy the
 // address is the proxy's.
 func (s *domainSettings) dialUpstream(ctx context.Context, _, address string) (net.Conn, error) {

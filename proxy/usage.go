@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -42,6 +43,13 @@ func (u *usage) of(ref credential.Ref) *useOf {
 		u.refs[ref] = &useOf{}
 	}
 	return u.refs[ref]
+}
+
+// only drops the uses of a scope's credentials that are not there any more.
+func (u *usage) only(sc scope, listed map[credential.Ref]bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	maps.DeleteFunc(u.refs, func(ref credential.Ref, _ *useOf) bool { return sc.has(ref) && !listed[ref] })
 }
 
 func (u *useOf) touch(caller string, now time.Time) { u.by(caller).last.Store(now.Unix()) }
