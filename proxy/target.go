@@ -142,13 +142,28 @@ func (st *state) entrance(ctx context.Context, q *ask) (*view, error) {
 	if dotSegments(q.path) {
 		return nil, fault.New(fault.InvalidRequest, "the path contains a dot segment", nil)
 	}
+	v, err := st.dir.view(ctx, q.caller.scope())
+	if err != nil {
+		return nil, err
+	}
+	owners := []*provider.Provider{q.gateway}
 	if u, err := url.Parse(unfilled.Replace(q.gateway.BaseURL)); err == nil {
 		q.path = strings.TrimSuffix(u.EscapedPath(), "/") + q.path
+		owners = append(owners, st.besides(q.gateway, u, v)...)
 	}
-	if provider.PathOwner([]*provider.Provider{q.gateway}, q.path) == nil {
+	if provider.PathOwner(owners, q.path) != q.gateway {
 		return nil, fault.New(fault.NoRoute, "the path is not among those that the provider owns", nil)
 	}
-	return st.dir.view(ctx, q.caller.scope())
+	return v, nil
+}
+
+// besides gives the other providers that own paths of p's base URL's host.
+func (st *state) besides(p *provider.Provider, base *url.URL, v *view) []*provider.Provider {
+	a, err := provider.ParseAuthority(base.Host, portOf(base.Scheme))
+	if err != nil || !slices.Contains(st.Providers.Owners(a), p) {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(st.Providers.Owners(a)), func(o *provider.Provider) bool { return o == p || !v.active(o) })
 }
 
 // unfilled makes a base URL with a {field} readable.

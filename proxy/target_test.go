@@ -76,6 +76,7 @@ func TestGatewayPaths(t *testing.T) {
 	for _, path := range []string{"ab/../x", "ab/%2e%2E/x", "ab/..%2fx", "ab/..;v=1/x", `ab/..%5Cx`, "ab/.."} {
 		wantFault(t, "PA-01 "+path, gateway(path), fault.InvalidRequest)
 	}
+	wantFault(t, "the longest path wins", gateway("a/b/x"), fault.NoRoute)
 	n := len(r.upstream.seen())
 	for _, path := range []string{"/a/b/../x", "/a/b/%2e%2e/x"} {
 		wantFault(t, "PA-01 "+path, r.get(r.client(false), "https://a.example.com:"+port(r.upstream.Listener.Addr())+path), fault.InvalidRequest)
