@@ -18,13 +18,12 @@ func quietProbe(c net.Conn) func() bool {
 	}
 	var quiet bool
 	var b [1]byte
-	look := func(fd uintptr) bool {
+	look := func(fd uintptr) {
 		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		quiet = err == syscall.EAGAIN || err == syscall.EWOULDBLOCK //nolint:errorlint // a bare errno
-		return true
 	}
 	return func() bool {
 		quiet = false
-		return raw.Read(look) == nil && quiet
+		return raw.Control(look) == nil && quiet
 	}
 }
