@@ -71,11 +71,11 @@ func (s *Server) authenticated(req *http.Request, x *exchange) (*http.Response, 
 
 // limited waits for the credential's and the caller's turn, then sends.
 func (s *Server) limited(req *http.Request, x *exchange) (*http.Response, error) {
-	one, err := s.turn(req.Context(), x, x.limitKey(), x.limits())
+	one, err := s.turn(req.Context(), x, x.limitKey, x.limits())
 	if err != nil {
 		return nil, err
 	}
-	all, err := s.turn(req.Context(), x, "caller "+x.callerName(), x.caller.Limits)
+	all, err := s.turn(req.Context(), x, x.callerKey, x.caller.Limits)
 	if err != nil {
 		one.free()
 		return nil, err
@@ -98,11 +98,11 @@ func (f slot) free() {
 	}
 }
 
-func (s *Server) turn(ctx context.Context, x *exchange, key string, l provider.Limits) (slot, error) {
+func (s *Server) turn(ctx context.Context, x *exchange, key func() string, l provider.Limits) (slot, error) {
 	if len(l.Rates) == 0 && l.Concurrency == 0 {
 		return nil, nil
 	}
-	free, waited, err := s.limits.get(key, l).acquire(ctx)
+	free, waited, err := s.limits.get(key(), l).acquire(ctx)
 	x.waited += waited
 	if err != nil {
 		return nil, err
@@ -144,6 +144,8 @@ func (b *heldBody) Close() error {
 	b.slots = nil
 	return b.ReadCloser.Close()
 }
+
+func (x *exchange) callerKey() string { return "caller " + x.callerName() }
 
 func (x *exchange) limitKey() string {
 	if x.entry != nil {
