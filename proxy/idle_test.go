@@ -135,6 +135,29 @@ func testEarlyAnswer(t *testing.T, status int, scheme string) {
 	}
 }
 
+// A refusal does not cost the runner its connection where the body is short and here.
+func TestRefusalKeepsTheConnection(t *testing.T) {
+	r := newRig(t, echo)
+	w := r.tunnel(r.upstream.authority, "example.com")
+	for range 2 {
+		w.send("POST / HTTP/1.1\r\nHost: %s\r\nSallyport-Credential: no\r\nContent-Length: 5\r\n\r\nhello", r.upstream.authority)
+		got := w.answer("POST")
+		wantFault(t, "refused", got, fault.CredentialNotFound)
+		if got.Close {
+			t.Error("the connection is closed")
+		}
+	}
+	w.send("POST / HTTP/1.1\r\nHost: %s\r\nSallyport-Credential: no\r\nContent-Length: 50\r\n\r\nhello", r.upstream.authority)
+	got := w.answer("POST")
+	wantFault(t, "half a body", got, fault.CredentialNotFound)
+	if !got.Close || !w.closed() {
+		t.Error("the rest of a body could be taken for a request")
+	}
+	w = r.tunnel(r.upstream.authority, "example.com")
+	w.send("POST / HTTP/1.1\r\nHost: %s\r\nSallyport-Credential: no\r\nContent-Length: 50\r\nExpect: 100-continue\r\n\r\n", r.upstream.authority)
+	wantFault(t, "SM-13", w.answer("POST"), fault.CredentialNotFound) // and no 100 before it
+}
+
 // A token that is refused before the runner has sent its body is refreshed, and
 // the body goes to the second try.
 func TestEarlyRefusalIsReplayed(t *testing.T) {
@@ -177,7 +200,11 @@ func TestBrokenBody(t *testing.T) {
 	r := newRig(t, echo)
 	w := r.tunnel(r.upstream.authority, "example.com")
 	w.send("POST / HTTP/1.1\r\nHost: %s\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n", r.upstream.authority)
-	wantFault(t, "SM-05", w.answer("POST"), fault.InvalidRequest)
+	got := w.answer("POST")
+	wantFault(t, "SM-05", got, fault.InvalidRequest)
+	if !got.Close || !w.closed() {
+		t.Error("SM-05: what follows a broken body could be taken for a request")
+	}
 }
 
 // What a 1xx answer brings does not change the final one.

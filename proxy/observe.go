@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"io"
 	"log"
 	"log/slog"
 	"net/http"
@@ -22,7 +23,7 @@ func (s *Server) observed(w http.ResponseWriter, r *http.Request, serve func(htt
 	}
 	rec := &recorder{ResponseWriter: w, control: http.NewResponseController(w), x: x, bare: r.Method != http.MethodConnect}
 	if r.ProtoMajor == 1 && r.Body != nil && r.Body != http.NoBody {
-		rec.body = &runnerBody{Reader: r.Body}
+		rec.body, rec.expects = &runnerBody{Reader: r.Body}, r.Header.Get("Expect") != ""
 		r.Body = rec.body
 		_ = rec.control.EnableFullDuplex() // an answer does not wait for the rest of the request
 		defer rec.linger()
@@ -98,6 +99,7 @@ type recorder struct {
 	control *http.ResponseController
 	x       *exchange
 	body    *runnerBody // of an HTTP/1 request; nil: it has none
+	expects bool        // the runner sends its body only when it is asked to
 	bare    bool        // net/http adds no field of its own to an upstream's answer
 	status  int
 	length  int64 // announced; 0: unknown or none
@@ -114,12 +116,30 @@ func (w *recorder) WriteHeader(status int) {
 			unsent(h, "Date")
 			unsent(h, "Content-Type")
 		}
-		if w.body != nil && !w.body.ended.Load() { // what comes of it now is no next request
+		if w.body != nil && !w.body.whole.Load() && !w.drained() { // what comes of it now is no next request
 			h.Set("Connection", "close")
 		}
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
+
+// drained reads a short body that nobody wanted and that is here already, so that
+// a refusal does not cost the runner its connection.
+func (w *recorder) drained() bool {
+	if w.x.body.busy() || w.expects {
+		return false
+	}
+	_ = w.control.SetReadDeadline(time.Now().Add(drainTime))
+	_, _ = io.CopyN(io.Discard, w.body, drainSize)
+	_ = w.control.SetReadDeadline(time.Time{})
+	return w.body.whole.Load()
+}
+
+// What is read of a refused request's body before its answer.
+const (
+	drainTime = 50 * time.Millisecond
+	drainSize = 64 << 10
+)
 
 // unsent keeps net/http from adding a field that the upstream did not send.
 func unsent(h http.Header, name string) {

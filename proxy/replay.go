@@ -93,6 +93,16 @@ func (b *replay) release() {
 	}
 }
 
+// busy reports whether the runner's body is being read.
+func (b *replay) busy() bool {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.fetching != nil
+}
+
 // settle waits for the read of the runner's body that goes on, if one does.
 func (b *replay) settle() {
 	if b == nil {
