@@ -1,6 +1,7 @@
 # make check   before a commit: format, vet, lint, race tests, import rules, known vulnerabilities
 # make test    everything, against real servers and clients; installs what it needs as root on Debian
 # make bench   our CPU, latency and throughput beside haproxy and nginx
+# make pgo     record the profile that the compiler optimizes the daemon by
 # make fuzz    every fuzz target for FUZZTIME
 # make image   the container image
 # make demo    the product showing itself
@@ -11,7 +12,7 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev
 
 GOLANGCI_LINT = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: all build check fmt vet lint vulns docs test bench fuzz image demo clean
+.PHONY: all build check fmt vet lint vulns docs test bench pgo fuzz image demo clean
 all: build
 
 build: ## one static binary
@@ -43,6 +44,9 @@ test:
 bench:
 	@.ci/install bench
 	$(GO) test ./internal/bench -run '^$$' -bench Proxies -benchtime 1x -timeout 20m
+
+pgo: ## the profile that the compiler optimizes the daemon by
+	$(GO) test ./proxy -run '^$$' -bench Road -benchtime 8s -cpuprofile "$(CURDIR)/cmd/sallyport/default.pgo" -o /dev/null
 
 fuzz:
 	@.ci/fuzz $(FUZZTIME)

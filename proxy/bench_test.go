@@ -4,26 +4,43 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/sallyport/sallyport/internal/provider"
 )
 
 var kilobyte = strings.Repeat("x", 1<<10)
 
 // BenchmarkRoad sends small requests through the whole proxy and back, with
 // keep-alive. Runner and upstream are in the same process: compare runs with
-// each other, not with other proxies.
+// each other, not with other proxies. Its CPU profile is what the compiler
+// optimizes the daemon by: make pgo.
 func BenchmarkRoad(b *testing.B) {
 	answer := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, kilobyte) }
+	plain := httptest.NewServer(http.HandlerFunc(answer))
+	defer plain.Close()
 	for _, c := range []struct {
 		name, scheme string
 		h2           bool
-	}{{"absolute-form", "http://", false}, {"intercepted HTTP1", "https://", false}, {"intercepted HTTP2", "https://", true}} {
+	}{{"plain", "", false}, {"absolute-form", "http://", false}, {"intercepted HTTP1", "https://", false}, {"intercepted HTTP2", "https://", true}} {
 		b.Run(c.name, func(b *testing.B) {
-			r := newRig(b, answer, func(r *rig) { r.level = slog.LevelWarn })
+			r := newRig(b, answer, func(r *rig) {
+				r.level = slog.LevelWarn
+				if c.scheme == "" {
+					r.providers(&provider.Provider{
+						Name: "api", Hosts: []string{strings.TrimPrefix(plain.URL, "http://")}, BaseURL: plain.URL, Type: "api_key",
+						Configured: true, AllowCleartext: true, Fingerprint: "1",
+					})
+				}
+			})
 			client := r.client(c.h2)
 			client.Transport.(*http.Transport).MaxIdleConnsPerHost = 64
 			url := c.scheme + r.upstream.authority + "/x"
+			if c.scheme == "" {
+				url = plain.URL + "/x"
+			}
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
