@@ -107,16 +107,14 @@ func (b *movedBody) Read(p []byte) (int, error) {
 // Close would wait for a Read that waits for the runner.
 type runnerBody struct {
 	io.Reader
-	ended atomic.Bool // read to its end, or to an error
 	whole atomic.Bool // read to its end
 }
 
 // Read implements io.Reader.
 func (b *runnerBody) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
-	if err != nil {
-		b.whole.Store(err == io.EOF) //nolint:errorlint // a body's end is the bare value
-		b.ended.Store(true)
+	if err == io.EOF { //nolint:errorlint // a body's end is the bare value
+		b.whole.Store(true)
 	}
 	return n, err
 }

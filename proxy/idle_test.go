@@ -349,3 +349,47 @@ func tcpPair(t *testing.T) (net.Conn, net.Conn) {
 	t.Cleanup(func() { _, _ = a.Close(), b.Close() })
 	return a, b
 }
+
+// A call that speaks both ways at once, as gRPC does: each message passes as it
+// comes, and the trailers of both sides arrive.
+func TestTwoWayStream(t *testing.T) {
+	r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set("Trailer", "Grpc-Status")
+		_ = http.NewResponseController(w).Flush()
+		in := bufio.NewReader(r.Body)
+		for {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				break
+			}
+			_, _ = io.WriteString(w, "echo "+line)
+			_ = http.NewResponseController(w).Flush()
+		}
+		w.Header().Set("Grpc-Status", r.Trailer.Get("X-Sum"))
+	})
+	body, out := io.Pipe()
+	req, _ := http.NewRequest(http.MethodPost, r.url("/svc/Call"), body)
+	req.Header.Set("Te", "trailers")
+	req.Trailer = http.Header{"X-Sum": nil}
+	resp, err := r.client(true).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	in := bufio.NewReader(resp.Body)
+	for _, word := range []string{"one\n", "two\n"} {
+		_, _ = io.WriteString(out, word)
+		if line, err := in.ReadString('\n'); err != nil || line != "echo "+word {
+			t.Fatalf("%q, %v", line, err)
+		}
+	}
+	req.Trailer.Set("X-Sum", "7")
+	_ = out.Close()
+	if rest, err := io.ReadAll(in); err != nil || len(rest) > 0 || resp.Trailer.Get("Grpc-Status") != "7" {
+		t.Errorf("%q, %v, trailers %v", rest, err, resp.Trailer)
+	}
+	if up := r.upstream.seen()[0]; up.Header.Get("Te") != "trailers" || up.Header.Get("Authorization") != "Bearer "+canary {
+		t.Errorf("the upstream saw %v", up.Header)
+	}
+}

@@ -178,7 +178,7 @@ func (w *recorder) FlushError() error {
 // has been answered early. A read that still waits is ended first: net/http would
 // end it itself, and the time limit with it.
 func (w *recorder) linger() {
-	if w.body.ended.Load() || w.x.upgrade != nil {
+	if w.body.whole.Load() || w.x.upgrade != nil {
 		return
 	}
 	_ = w.control.SetReadDeadline(time.Now())

@@ -320,7 +320,7 @@ func (w *wire) answer(method string) result {
 // closed reports whether the other end has closed the connection.
 func (w *wire) closed() bool {
 	_, err := w.r.ReadByte()
-	return err != nil
+	return err != nil && !isTimeout(err)
 }
 
 // wantFault asserts our own answer.
