@@ -273,7 +273,7 @@ func TestWebSocket(t *testing.T) {
 }
 
 func TestUploadInConstantMemory(t *testing.T) {
-	const size = 256 << 20
+	const size = 96 << 20
 	r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, n)

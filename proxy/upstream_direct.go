@@ -180,7 +180,7 @@ func (h headReader) Read(p []byte) (int, error) {
 	if c.room <= 0 {
 		return 0, errLongHeader
 	}
-	n, err := c.Conn.Read(p[:min(int64(len(p)), c.room)])
+	n, err := c.Read(p[:min(int64(len(p)), c.room)])
 	c.room -= int64(n)
 	c.read += int64(n)
 	return n, err
@@ -197,7 +197,7 @@ func (h headWriter) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return h.c.Conn.Write(p)
+	return h.c.Write(p)
 }
 
 // quiet reports whether a pooled connection is open and nothing came on it that
