@@ -205,7 +205,7 @@ func (r *rig) clientAs(userinfo string, h2 bool) *http.Client {
 	}
 	tr := &http.Transport{Proxy: http.ProxyURL(u), TLSClientConfig: &tls.Config{RootCAs: r.roots}, ForceAttemptHTTP2: h2, DisableCompression: true}
 	r.t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	return &http.Client{Transport: tr, Timeout: time.Minute, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 }
 
 func (r *rig) url(path string) string { return "https://" + r.upstream.authority + path }
