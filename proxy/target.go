@@ -230,17 +230,17 @@ func (v *view) choose(q ask, t *target) (*entry, error) {
 func (v *view) candidates(q ask, t *target) []*entry {
 	all := v.entries[t.provider.Name]
 	ownedHere := t.provider == v.owner(q.authority) && q.gateway == nil
-	base := q.gateway != nil || isBase(t.provider, q.authority)
+	atBase := func() bool { return q.gateway != nil || isBase(t.provider, q.authority) }
 	fits := func(e *entry) bool {
 		switch {
 		case e.ignored || !q.caller.mayUse(e.ref):
 			return false
 		case e.url == nil && len(e.hosts) == 0:
-			return !ownedHere || base
+			return !ownedHere || atBase()
 		case e.owns(q.authority):
 			return true
 		}
-		return base
+		return atBase()
 	}
 	if !slices.ContainsFunc(all, func(e *entry) bool { return !fits(e) }) {
 		return all
