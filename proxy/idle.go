@@ -107,11 +107,13 @@ func (b *movedBody) Read(p []byte) (int, error) {
 // Close would wait for a Read that waits for the runner.
 type runnerBody struct {
 	io.Reader
+	begun atomic.Bool // read, for which the runner was told to continue
 	whole atomic.Bool // read to its end
 }
 
 // Read implements io.Reader.
 func (b *runnerBody) Read(p []byte) (int, error) {
+	b.begun.Store(true)
 	n, err := b.Reader.Read(p)
 	if err == io.EOF { //nolint:errorlint // a body's end is the bare value
 		b.whole.Store(true)

@@ -135,6 +135,20 @@ func testEarlyAnswer(t *testing.T, status int, scheme string) {
 	}
 }
 
+// A runner that sends a long body before it reads gets its refusal.
+func TestRefusalOfALongBody(t *testing.T) {
+	r := newRig(t, echo)
+	const size = 8 << 20
+	for range 5 {
+		w := r.dial()
+		w.send("POST http://%s/ HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", r.upstream.authority, size)
+		if _, err := io.CopyN(w.Conn, blank{}, size); err != nil {
+			t.Fatalf("the upload is cut: %v", err)
+		}
+		wantFault(t, "SM-14", w.answer("POST"), fault.ProxyAuthRequired)
+	}
+}
+
 // A refusal does not cost the runner its connection where the body is short and here.
 func TestRefusalKeepsTheConnection(t *testing.T) {
 	r := newRig(t, echo)

@@ -126,7 +126,7 @@ func (w *recorder) WriteHeader(status int) {
 // drained reads a short body that nobody wanted and that is here already, so that
 // a refusal does not cost the runner its connection.
 func (w *recorder) drained() bool {
-	if w.x.body.busy() || w.expects {
+	if w.x.body.busy() || !w.sends() {
 		return false
 	}
 	_ = w.control.SetReadDeadline(time.Now().Add(drainTime))
@@ -134,6 +134,9 @@ func (w *recorder) drained() bool {
 	_ = w.control.SetReadDeadline(time.Time{})
 	return w.body.whole.Load()
 }
+
+// sends reports whether the runner sends its body without waiting to be asked.
+func (w *recorder) sends() bool { return !w.expects || w.body.begun.Load() }
 
 // What is read of a refused request's body before its answer.
 const (
@@ -174,16 +177,25 @@ func (w *recorder) FlushError() error {
 	return w.control.Flush()
 }
 
-// linger bounds the time for which net/http reads what is left of a request that
-// has been answered early. A read that still waits is ended first: net/http would
-// end it itself, and the time limit with it.
+// linger reads on for a while where a request has been answered, wholly, before
+// it was read whole: a connection that is closed on a runner that still sends
+// would take the answer with it. Of any other answer the end waits for nothing: a
+// read that goes on is ended, because net/http would end it itself and lift the
+// limit for what it reads then.
 func (w *recorder) linger() {
 	if w.body.whole.Load() || w.x.upgrade != nil {
 		return
 	}
+	until := time.Now().Add(lingering)
+	if w.length > 0 && w.bytes == w.length && w.sends() && w.control.Flush() == nil {
+		_ = w.control.SetReadDeadline(until)
+		w.x.body.settle()
+		_, _ = io.Copy(io.Discard, w.body)
+		return
+	}
 	_ = w.control.SetReadDeadline(time.Now())
 	w.x.body.settle()
-	_ = w.control.SetReadDeadline(time.Now().Add(lingering))
+	_ = w.control.SetReadDeadline(until)
 }
 
 // Unwrap is for http.ResponseController.

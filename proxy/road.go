@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httputil"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -282,5 +283,9 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, x *exchange, err
 	if f.Code == fault.Unauthorized {
 		h.Set("WWW-Authenticate", challenge)
 	}
-	f.Write(w, x.id)
+	body := f.Body(x.id)
+	f.Header(h)
+	h.Set("Content-Length", strconv.Itoa(len(body))) // whole before what is left of the request is read
+	w.WriteHeader(f.Status())
+	_, _ = w.Write(body)
 }
