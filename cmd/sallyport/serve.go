@@ -47,6 +47,7 @@ func (c *cli) serve(ctx context.Context) error {
 	}
 	defer func() { _ = held.release() }()
 	tuneMemory(c.getenv, cgroupLimit)
+	tuneThreads(c.getenv)
 	out := newLogWriter(c.stderr)
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()

@@ -41,7 +41,7 @@ func BenchmarkProxies(b *testing.B) {
 	fmt.Printf("%d CPUs, %d keep-alive connections, %d rounds of %v each, 1 KiB answers; CPU is user + system time of the proxy's process\n",
 		runtime.NumCPU(), conns, rounds, length)
 	for b.Loop() {
-		compare(b, "plain HTTP", w.plain())
+		compare(b, "plain HTTP, load by wrk", w.plain(testserver.Find(b, "wrk")))
 		compare(b, "intercepted HTTPS, TLS on both sides", w.https())
 	}
 	b.ReportMetric(0, "ns/op") // the tables are the result
@@ -187,16 +187,16 @@ ca_file = "{ca}"
 	return d
 }
 
-func (w *world) plain() []target {
+func (w *world) plain(wrk string) []target {
 	direct := w.upstream.Addr["plain"]
 	own := func(name string, d *testserver.Daemon) target {
-		return target{name: name, pid: d.Cmd.Process.Pid, address: d.Proxy, request: fmt.Sprintf(
+		return target{name: name, pid: d.Cmd.Process.Pid, address: d.Proxy, wrk: wrk, request: fmt.Sprintf(
 			"GET http://%[1]s/x HTTP/1.1\r\nHost: %[1]s\r\nProxy-Authorization: %[2]s\r\nUser-Agent: bench\r\n\r\n", direct, w.basic(d))}
 	}
 	return []target{
-		{name: "haproxy", pid: w.haproxy.Cmd.Process.Pid, address: w.haplain, request: get(w.haplain)},
-		{name: "nginx", pid: w.peers.Cmd.Process.Pid, address: w.peers.Addr["plain"], request: get(w.peers.Addr["plain"])},
-		{name: "ReverseProxy", pid: w.baseline.Cmd.Process.Pid, address: w.baseplain, request: get(w.baseplain)},
+		{name: "haproxy", pid: w.haproxy.Cmd.Process.Pid, address: w.haplain, wrk: wrk, request: get(w.haplain)},
+		{name: "nginx", pid: w.peers.Cmd.Process.Pid, address: w.peers.Addr["plain"], wrk: wrk, request: get(w.peers.Addr["plain"])},
+		{name: "ReverseProxy", pid: w.baseline.Cmd.Process.Pid, address: w.baseplain, wrk: wrk, request: get(w.baseplain)},
 		own("sallyport", w.quiet), own("sallyport, logging", w.logging),
 	}
 }

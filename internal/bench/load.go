@@ -24,6 +24,7 @@ type target struct {
 	connect string      // sent first on a new connection, answered by 200; empty: nothing
 	tls     *tls.Config // then TLS; nil: none
 	request string      // sent again and again
+	wrk     string      // program that sends it; empty: this one
 }
 
 // sample is what one round on one target gave.
@@ -31,11 +32,14 @@ type sample struct {
 	requests int
 	took     time.Duration
 	cpu      time.Duration
-	latency  []time.Duration // of every request, sorted
+	p50, p99 time.Duration
 }
 
 // load keeps conns connections busy for d, each with one request at a time.
 func (t target) load(conns int, d time.Duration) (sample, error) {
+	if t.wrk != "" {
+		return t.byWrk(conns, d)
+	}
 	clients := make([]*client, conns)
 	for i := range clients {
 		c, err := t.dial()
@@ -59,11 +63,14 @@ func (t target) load(conns int, d time.Duration) (sample, error) {
 	s := sample{took: time.Since(start)}
 	after, err := cpuTime(t.pid)
 	s.cpu = after - before
+	var latency []time.Duration
 	for _, c := range clients {
-		s.latency = append(s.latency, c.latency...)
+		latency = append(latency, c.latency...)
 	}
-	slices.Sort(s.latency)
-	s.requests = len(s.latency)
+	slices.Sort(latency)
+	if s.requests = len(latency); s.requests > 0 {
+		s.p50, s.p99 = latency[s.requests/2], latency[s.requests*99/100]
+	}
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return s, fmt.Errorf("%s: %w", t.name, err)
 	}

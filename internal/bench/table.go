@@ -13,27 +13,32 @@ type result struct {
 	name     string
 	perSec   float64
 	cpu      time.Duration // a request
-	p50, p99 time.Duration
+	p50, p99 time.Duration // the median round's
 }
 
 func sum(name string, rounds []sample) result {
 	var requests int
 	var took, cpu time.Duration
-	var latency []time.Duration
+	var p50, p99 []time.Duration
 	for _, s := range rounds {
 		requests += s.requests
 		took += s.took
 		cpu += s.cpu
-		latency = append(latency, s.latency...)
+		p50, p99 = append(p50, s.p50), append(p99, s.p99)
 	}
 	if requests == 0 {
 		return result{name: name}
 	}
-	slices.Sort(latency)
 	return result{
 		name: name, perSec: float64(requests) / took.Seconds(), cpu: cpu / time.Duration(requests),
-		p50: latency[requests/2], p99: latency[requests*99/100],
+		p50: median(p50), p99: median(p99),
 	}
+}
+
+// median of the rounds.
+func median(d []time.Duration) time.Duration {
+	slices.Sort(d)
+	return d[len(d)/2]
 }
 
 // tabulate writes the results of one scenario; the ratios are to the named peers.

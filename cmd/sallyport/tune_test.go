@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"testing"
 )
@@ -32,5 +33,19 @@ func TestTuneMemory(t *testing.T) {
 		if got := debug.SetMemoryLimit(-1); got != c.limit {
 			t.Errorf("%+v: limit %d", c, got)
 		}
+	}
+}
+
+func TestThreads(t *testing.T) {
+	for cpus, want := range map[int]int{1: 1, 2: 1, 3: 2, 4: 2, 8: 4, 16: 8} {
+		if got := threads(cpus); got != want {
+			t.Errorf("%d CPUs: %d threads, want %d", cpus, got, want)
+		}
+	}
+	old := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(old)
+	tuneThreads(func(string) string { return "2" })
+	if got := runtime.GOMAXPROCS(0); got != old {
+		t.Errorf("GOMAXPROCS of the environment was overridden by %d", got)
 	}
 }
