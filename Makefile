@@ -46,7 +46,7 @@ bench:
 	$(GO) test ./internal/bench -run '^$$' -bench Proxies -benchtime 1x -timeout 20m
 
 pgo: ## the profile that the compiler optimizes the daemon by
-	$(GO) test ./proxy -run '^$$' -bench Road -benchtime 8s -cpuprofile "$(CURDIR)/cmd/sallyport/default.pgo" -o /dev/null
+	$(GO) test -trimpath ./proxy -run '^$$' -bench Road -benchtime 8s -cpuprofile "$(CURDIR)/cmd/sallyport/default.pgo" -o /dev/null
 
 fuzz:
 	@.ci/fuzz $(FUZZTIME)
