@@ -53,14 +53,19 @@ func (s *Server) find(ctx context.Context, filter credential.Ref) ([]credential.
 	return slices.DeleteFunc(slices.Clone(refs), func(r credential.Ref) bool { return !r.In(filter) }), nil
 }
 
+// listed gives the references that the request's filters match.
+func (s *Server) listed(ctx context.Context, r *http.Request) ([]credential.Ref, error) {
+	folder, err := folderOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.find(ctx, folder)
+}
+
 func (s *Server) listCredentials(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
 	defer cancel()
-	folder, err := folderOf(r)
-	if err != nil {
-		return err
-	}
-	refs, err := s.find(ctx, folder)
+	refs, err := s.listed(ctx, r)
 	if err != nil {
 		return err
 	}

@@ -44,11 +44,7 @@ type rateView struct {
 func (s *Server) listProviders(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
 	defer cancel()
-	folder, err := folderOf(r)
-	if err != nil {
-		return err
-	}
-	refs, err := s.find(ctx, folder)
+	refs, err := s.listed(ctx, r)
 	if err != nil {
 		return err
 	}

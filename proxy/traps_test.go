@@ -167,9 +167,6 @@ func TestGateAloneRefuses(t *testing.T) {
 
 // GP-09: a runner that says nothing inside its tunnel is not waited for.
 func TestSilentTunnelsEnd(t *testing.T) {
-	if testing.Short() {
-		t.Log("takes as long as the time limit, 10 s")
-	}
 	r := newRig(t, echo)
 	var wg sync.WaitGroup
 	for name, part := range map[string]string{"nothing": "", "half a ClientHello": "\x16\x03\x01\x02\x00\x01", "half a header": "GET / HTTP/1.1\r\nHost"} {

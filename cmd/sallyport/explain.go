@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/near"
 )
 
 func newExplainCommand(c *cli) *cobra.Command {
@@ -92,45 +93,24 @@ func unknown(what, name string, known []string) error {
 // nearest gives up to three known names, nearest first: those that contain
 // name, or that differ from it in at most a third of its letters.
 func nearest(name string, known []string) []string {
-	type near struct {
+	type candidate struct {
 		name     string
 		distance int
 	}
-	var found []near
+	var found []candidate
 	for _, k := range known {
-		d := distance(name, k)
+		d := near.Distance(name, k)
 		if len(name) >= 3 && (strings.Contains(k, name) || strings.Contains(name, k)) {
 			d = min(d, 1)
 		}
 		if d <= max(1, len(name)/3) {
-			found = append(found, near{k, d})
+			found = append(found, candidate{k, d})
 		}
 	}
-	slices.SortStableFunc(found, func(a, b near) int { return a.distance - b.distance })
+	slices.SortStableFunc(found, func(a, b candidate) int { return a.distance - b.distance })
 	var names []string
 	for _, f := range found[:min(3, len(found))] {
 		names = append(names, f.name)
 	}
 	return names
-}
-
-// distance is Levenshtein's, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -16,7 +16,7 @@ const module = "github.com/sallyport/sallyport/"
 
 // ground is the ground floor in order: a package may import those before it.
 var ground = []string{
-	"internal/secret", "internal/fault", "internal/file", "internal/credential", "internal/seal", "internal/provider",
+	"internal/near", "internal/secret", "internal/fault", "internal/file", "internal/credential", "internal/seal", "internal/provider",
 }
 
 // rooms may import the ground floor and what is listed. cmd/sallyport may import everything.
