@@ -22,17 +22,12 @@ func limit(ctx context.Context, d time.Duration) (context.Context, context.Cance
 	return context.WithTimeoutCause(ctx, d, errSlow)
 }
 
-// do makes one call of the KV engine with our token, within callLimit. If Vault denies it because the token has died,
+// do makes one call with our token, within callLimit. If Vault denies it because the token has died,
 // do waits for Run to log in again and tries once more; a path that our policy does not allow is vault_denied.
 func (v *Vault) do(ctx context.Context, op, path string, fn func(context.Context, *api.Client) error) error {
 	ctx, cancel := limit(ctx, callLimit)
 	defer cancel()
-	try := func(s *session) error {
-		if err := v.ask(ctx, s); err != nil {
-			return err
-		}
-		return v.call(ctx, op, path, s.client, fn)
-	}
+	try := func(s *session) error { return v.call(ctx, op, path, s.client, fn) }
 	s, err := v.current(ctx)
 	if err != nil {
 		return err

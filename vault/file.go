@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,6 +94,24 @@ func (s *File) List(ctx context.Context, folder credential.Ref) ([]credential.Re
 	}
 	slices.SortFunc(refs, credential.Ref.Compare)
 	return refs, nil
+}
+
+// Folders implements credential.Store. A folder without a record is left out.
+func (s *File) Folders(ctx context.Context, folder credential.Ref) ([]string, error) {
+	if err := s.usable(ctx, validFolder(folder)); err != nil {
+		return nil, err
+	}
+	if err := s.present(); err != nil {
+		return nil, err
+	}
+	names := map[string]bool{}
+	if err := s.records(folder, func(ref credential.Ref) error {
+		names[ref.Below(folder)] = true
+		return nil
+	}); err != nil {
+		return nil, fault.New(fault.Internal, "the store's folder cannot be listed: "+s.reason(err), err)
+	}
+	return slices.Sorted(maps.Keys(names)), nil
 }
 
 // Put implements credential.Store.

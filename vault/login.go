@@ -14,10 +14,14 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
-// Operations that are judged apart.
+// Operations, as the metric names them.
 const (
-	opLogin = "login"
-	opRenew = "renew"
+	opLogin  = "login"
+	opRenew  = "renew"
+	opMounts = "mounts"
+	opRead   = "read"
+	opList   = "list"
+	opWrite  = "write"
 )
 
 // session is one token of ours.

@@ -27,24 +27,46 @@ func (v *Vault) Put(ctx context.Context, c *credential.Credential) error {
 	if err != nil {
 		return fault.New(fault.InvalidRequest, err.Error(), nil)
 	}
-	cas := c.Version
-	if cas != 0 { // a deleted record keeps its version, but must not come back
-		r, err := v.read(ctx, c.Ref)
-		if err != nil {
-			return err
-		}
-		if r.gone() || r.version() != cas {
-			return conflict(c.Ref)
-		}
+	m, err := v.kv(ctx)
+	if err != nil {
+		return err
 	}
-	version, err := v.put(ctx, c.Ref, cas, data, id)
-	if deleted := (*deletedError)(nil); errors.As(err, &deleted) && c.Version == 0 {
-		version, err = v.put(ctx, c.Ref, deleted.version, data, id)
-	}
+	w := draft{m, v.name(c.Ref.String()), c.Ref, data, id}
+	version, err := v.write(ctx, w, c.Version)
 	if err == nil {
 		c.Version = version
 	}
 	return err
+}
+
+// draft is one record on its way to Vault.
+type draft struct {
+	mount mount
+	name  string
+	ref   credential.Ref
+	data  json.RawMessage
+	id    string // the attempt's, in data
+}
+
+// write puts a record over its version, 0 if there must be none, and gives the new one.
+func (v *Vault) write(ctx context.Context, w draft, version int) (int, error) {
+	if w.mount.kv == 1 {
+		return v.write1(ctx, w, version)
+	}
+	if version != 0 { // a deleted record keeps its version, but must not come back
+		r, err := v.readAt(ctx, w.mount, w.name)
+		if err != nil {
+			return 0, err
+		}
+		if r.gone() || r.version != version {
+			return 0, conflict(w.ref)
+		}
+	}
+	next, err := v.write2(ctx, w, version)
+	if deleted := (*deletedError)(nil); errors.As(err, &deleted) && version == 0 {
+		next, err = v.write2(ctx, w, deleted.version)
+	}
+	return next, err
 }
 
 // deletedError says that the record was deleted at a version, which a write must name.
@@ -52,26 +74,50 @@ type deletedError struct{ version int }
 
 func (e *deletedError) Error() string { return "the record was deleted" }
 
-// put makes one write and gives the new version.
-func (v *Vault) put(ctx context.Context, ref credential.Ref, cas int, data json.RawMessage, id string) (int, error) {
-	in := map[string]any{"data": data, "options": map[string]any{"cas": cas}}
+// write2 makes one write by check-and-set of KV version 2.
+func (v *Vault) write2(ctx context.Context, w draft, cas int) (int, error) {
+	in := map[string]any{"data": w.data, "options": map[string]any{"cas": cas}}
 	var out struct {
 		Data struct {
 			Version int `json:"version"`
 		} `json:"data"`
 	}
-	path := v.path("data", ref.String())
-	err := v.do(ctx, "write", path, func(ctx context.Context, c *api.Client) error {
+	path := w.mount.at("data", w.name)
+	err := v.do(ctx, opWrite, path, func(ctx context.Context, c *api.Client) error {
 		err := write(ctx, c, path, in, &out)
 		if err == nil && out.Data.Version == 0 {
-			return errors.New("the answer is not what Vault sends")
+			return errAnswer
 		}
 		return err
 	})
 	if err == nil || !ambiguous(err) {
 		return out.Data.Version, err
 	}
-	return v.readBack(ctx, ref, cas, id, err)
+	return v.readBack(ctx, w, cas, err)
+}
+
+// write1 does what KV version 1 allows: it reads, compares, writes and reads back. Within this process writes wait for
+// each other; of two processes that write in the same moment, one may be told of a conflict, or lose its write.
+func (v *Vault) write1(ctx context.Context, w draft, version int) (int, error) {
+	select {
+	case v.writing <- struct{}{}:
+		defer func() { <-v.writing }()
+	case <-ctx.Done():
+		return 0, fault.New(fault.VaultUnreachable, "", context.Cause(ctx))
+	}
+	r, err := v.readAt(ctx, w.mount, w.name)
+	if err != nil {
+		return 0, err
+	}
+	if r.version != version { // one that is gone has version 0
+		return 0, conflict(w.ref)
+	}
+	path := w.mount.at("data", w.name)
+	err = v.do(ctx, opWrite, path, func(ctx context.Context, c *api.Client) error { return write(ctx, c, path, w.data, nil) })
+	if err != nil && !ambiguous(err) {
+		return 0, err
+	}
+	return v.readBack(ctx, w, version, err)
 }
 
 // ambiguous reports whether a write that failed so may have landed, or whether its status 400 may be a conflict.
@@ -79,18 +125,20 @@ func ambiguous(err error) bool {
 	return errors.Is(err, fault.VaultUnreachable) || status(err) == http.StatusBadRequest
 }
 
-// readBack finds out what became of a write that failed with err.
-func (v *Vault) readBack(ctx context.Context, ref credential.Ref, cas int, id string, err error) (int, error) {
-	r, e := v.read(ctx, ref)
+// readBack finds out what became of a write over cas that ended with err.
+func (v *Vault) readBack(ctx context.Context, w draft, cas int, err error) (int, error) {
+	r, e := v.readAt(ctx, w.mount, w.name)
 	switch {
-	case e != nil:
+	case e != nil && err != nil:
 		return 0, err
-	case !r.gone() && attemptOf(r.Data.Data) == id:
-		return r.version(), nil
-	case r.gone() && r.version() != cas:
-		return 0, fault.New(fault.StoreConflict, ref.String(), &deletedError{r.version()})
-	case r.version() != cas:
-		return 0, conflict(ref)
+	case e != nil:
+		return 0, e
+	case !r.gone() && attemptOf(r.data) == w.id:
+		return r.version, nil
+	case r.gone() && r.version != cas:
+		return 0, fault.New(fault.StoreConflict, w.ref.String(), &deletedError{r.version})
+	case r.version != cas || err == nil:
+		return 0, conflict(w.ref)
 	}
 	return 0, err
 }

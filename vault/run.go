@@ -56,7 +56,7 @@ func (k *keeper) signIn(ctx context.Context) (*session, error) {
 	for {
 		s, err := k.tryLogin(ctx)
 		switch {
-		case errors.Is(err, errVersion1) || errors.Is(err, errNotKV):
+		case errors.Is(err, errNotKV):
 			return nil, err
 		case err == nil:
 			k.begin(s)
@@ -79,10 +79,23 @@ func (k *keeper) tryLogin(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := k.ask(ctx, s); errors.Is(err, errVersion1) || errors.Is(err, errNotKV) {
-		return nil, err // anything else is told to who calls
+	return s, k.ask(ctx, s)
+}
+
+// ask finds out early whether our mount is of the right kind; any other fault is told to who calls.
+func (k *keeper) ask(ctx context.Context, s *session) error {
+	if k.own.Load() != nil {
+		return nil
 	}
-	return s, nil
+	var m mount
+	err := k.call(ctx, opMounts, mountsPath+k.o.Mount, s.client, func(ctx context.Context, c *api.Client) (err error) {
+		m, err = askMount(ctx, c, k.o.Mount)
+		return err
+	})
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	return k.settle(m)
 }
 
 // begin puts s in force.

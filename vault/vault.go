@@ -36,7 +36,7 @@ type VaultOptions struct { //nolint:revive // it stands beside FileOptions
 	Namespace     string // "": none
 	Mount         string // of the KV secrets engine; "": secret
 	Prefix        string // folder inside the mount; "": sallyport
-	KVVersion     int    // 2; 0: the mount is asked
+	KVVersion     int    // 1 or 2; 0: the mount is asked
 	CAFile        string // PEM, in place of the system's roots; "": those
 	TLSServerName string // in place of Address' host
 
@@ -54,8 +54,9 @@ type VaultOptions struct { //nolint:revive // it stands beside FileOptions
 	Registerer prometheus.Registerer // nil: no metrics
 }
 
-// Vault is a credential.Store in a KV version 2 secrets engine of HashiCorp Vault or OpenBao: one secret per record at
-// MOUNT/PREFIX/credentials/WORKSPACE/ENVIRONMENT/PROVIDER/NAME. Run must run for it to serve: until its first login
+// Vault is a credential.Store in a KV secrets engine of HashiCorp Vault or OpenBao: one secret per record at
+// MOUNT/PREFIX/credentials/WORKSPACE/ENVIRONMENT/PROVIDER/NAME. Version 2 of the engine checks and sets; version 1
+// cannot: there a write that another process makes between our reading and our writing is lost. Run must run for it to serve: until its first login
 // every call fails with vault_unreachable. No call but a wide List takes longer than a few seconds.
 type Vault struct {
 	o         VaultOptions
@@ -64,7 +65,8 @@ type Vault struct {
 	transport *transport
 	client    *api.Client // without a token
 	login     func(*Vault, context.Context) (*session, error)
-	version   atomic.Int32 // of the KV engine; 0: not known yet
+	own       atomic.Pointer[mount] // where our records lie; nil: not known yet
+	writing   chan struct{}         // holds one token: writes to KV version 1 are made one after the other
 	doubts    chan doubt
 
 	mu      sync.Mutex
@@ -104,9 +106,11 @@ func NewVault(o VaultOptions) (*Vault, error) {
 	}
 	v := &Vault{
 		o: o, log: o.Log, metrics: m, transport: t, client: client, login: login,
-		doubts: make(chan doubt), changed: make(chan struct{}),
+		doubts: make(chan doubt), changed: make(chan struct{}), writing: make(chan struct{}, 1),
 	}
-	v.version.Store(int32(o.KVVersion))
+	if v.o.KVVersion != 0 {
+		v.own.Store(&mount{v.o.Mount, v.o.KVVersion})
+	}
 	return v, nil
 }
 
@@ -135,16 +139,11 @@ func (o *VaultOptions) complete() error {
 	if (o.ClientCertFile == "") != (o.ClientKeyFile == "") {
 		return errors.New("vault.client_cert_file and vault.client_key_file: want both or none")
 	}
-	switch o.KVVersion {
-	case 0, 2:
-		return nil
-	case 1:
-		return errVersion1
+	if o.KVVersion < 0 || o.KVVersion > 2 {
+		return fmt.Errorf("vault.kv_version: %d is not a version; want 1 or 2, or 0 to ask the mount", o.KVVersion)
 	}
-	return fmt.Errorf("vault.kv_version: %d is not a version; want 2, or 0 to ask the mount", o.KVVersion)
+	return nil
 }
-
-var errVersion1 = errors.New("vault.kv_version: KV version 1 is not built yet; use a mount of version 2")
 
 // Status gives what is known of Vault now. It makes no call.
 func (v *Vault) Status() Status {

@@ -184,6 +184,12 @@ func TestVaultStore(t *testing.T) {
 		Address: server.Address + "/", Mount: "team/kv/", Prefix: "/a/b", KVVersion: 2, Method: "token",
 		Token: secret.New(server.NewToken(t, map[string]any{"policies": []string{"other"}})),
 	}
+	t.Run("version 1", func(t *testing.T) {
+		server.Do(t, http.MethodPost, "sys/mounts/one", map[string]any{"type": "kv", "options": map[string]any{"version": "1"}})
+		o := rootOptions(server)
+		o.Mount = "one"
+		credtest.TestStore(t, loggedIn(t, o))
+	})
 	t.Run("least policy, other mount and prefix", func(t *testing.T) { credtest.TestStore(t, loggedIn(t, o)) })
 }
 

@@ -360,7 +360,6 @@ func TestVaultOptions(t *testing.T) {
 		{func(o *VaultOptions) { o.Mount = "a?b" }, "vault.mount"},
 		{func(o *VaultOptions) { o.Prefix = "a//b" }, "vault.prefix"},
 		{func(o *VaultOptions) { o.AuthMount = ".." }, "vault.auth.mount"},
-		{func(o *VaultOptions) { o.KVVersion = 1 }, "not built yet"},
 		{func(o *VaultOptions) { o.KVVersion = 3 }, "vault.kv_version"},
 		{func(o *VaultOptions) { o.ClientCertFile = "x" }, "vault.client_key_file"},
 		{func(o *VaultOptions) { o.Token = secret.Value{} }, "vault.auth.token_file"},

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/secret"
 )
@@ -40,6 +41,7 @@ type Credential struct {
 	Fields      map[string]secret.Value    // every scalar field of the record but provider, type, description
 	Rest        map[string]json.RawMessage // what was not a JSON string, or empty, as it was read; kept on writing unless its Fields entry changed
 	Version     int                        // of the record in its store, for check-and-set; 0: not stored yet
+	Until       time.Time                  // when what the store was lent ends (a lease), unless it is read anew before; zero: never
 }
 
 // Field gives a field's value, the zero Value if it is absent.
@@ -92,6 +94,10 @@ type Store interface {
 	// List gives the references in a folder, sorted by Ref.Compare: a folder is a
 	// Ref whose trailing parts are empty. A folder that does not exist is empty.
 	List(ctx context.Context, folder Ref) ([]Ref, error)
+	// Folders gives the names of what lies directly in a folder that is no
+	// provider's: workspaces, environments of one, or providers of one, sorted.
+	// It looks no deeper.
+	Folders(ctx context.Context, folder Ref) ([]string, error)
 	// Put writes c if the stored version is still c.Version (0: it must not
 	// exist) and sets c.Version to the new one; else it fails with store_conflict.
 	Put(ctx context.Context, c *Credential) error

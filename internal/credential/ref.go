@@ -74,3 +74,16 @@ func (r Ref) In(folder Ref) bool {
 		(folder.Environment == "" || folder.Environment == r.Environment) &&
 		(folder.Provider == "" || folder.Provider == r.Provider)
 }
+
+// Below gives the part of r under folder: its workspace, environment, provider or name.
+func (r Ref) Below(folder Ref) string {
+	switch {
+	case folder.Workspace == "":
+		return r.Workspace
+	case folder.Environment == "":
+		return r.Environment
+	case folder.Provider == "":
+		return r.Provider
+	}
+	return r.Name
+}

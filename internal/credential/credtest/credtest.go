@@ -4,6 +4,7 @@ package credtest
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -15,10 +16,11 @@ import (
 
 // Store is a credential.Store in memory. The zero Store is empty and works.
 type Store struct {
-	Gets, Lists atomic.Int64 // how often it was read
-	mu          sync.Mutex
-	m           map[credential.Ref]*credential.Credential
-	err         error
+	Gets, Lists, Folds atomic.Int64 // how often it was read
+
+	mu  sync.Mutex
+	m   map[credential.Ref]*credential.Credential
+	err error
 }
 
 // Add puts a record of the given type; fields are name, value pairs.
@@ -78,6 +80,23 @@ func (s *Store) List(_ context.Context, folder credential.Ref) ([]credential.Ref
 	}
 	slices.SortFunc(refs, credential.Ref.Compare)
 	return refs, nil
+}
+
+// Folders implements credential.Store.
+func (s *Store) Folders(_ context.Context, folder credential.Ref) ([]string, error) {
+	s.Folds.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, s.err
+	}
+	names := map[string]bool{}
+	for r := range s.m {
+		if r.In(folder) {
+			names[r.Below(folder)] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names)), nil
 }
 
 // Put implements credential.Store.

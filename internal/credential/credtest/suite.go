@@ -29,6 +29,7 @@ func TestStore(t *testing.T, s credential.Store) {
 	t.Run("versions", func(t *testing.T) { testVersions(t, s) })
 	t.Run("delete", func(t *testing.T) { testDelete(t, s) })
 	t.Run("list", func(t *testing.T) { testList(t, s) })
+	t.Run("folders", func(t *testing.T) { testFolders(t, s) })
 	t.Run("fields of others", func(t *testing.T) { testRest(t, s) })
 	t.Run("own copies", func(t *testing.T) { testCopies(t, s) })
 	t.Run("bad references", func(t *testing.T) { testBadRefs(t, s) })
@@ -69,8 +70,8 @@ func testVersions(t *testing.T, s credential.Store) {
 
 	c.Set("token", secret.New("2"))
 	put(t, s, c)
-	if c.Version <= first {
-		t.Errorf("the second Version %d is not above the first, %d", c.Version, first)
+	if c.Version <= 0 || c.Version == first {
+		t.Errorf("the second Version is %d, the first %d; want another", c.Version, first)
 	}
 	for _, v := range []int{first, c.Version + 1, -1} {
 		stale := with(record(ref, "token", "stale"), v)
@@ -137,6 +138,34 @@ func testList(t *testing.T, s credential.Store) {
 	}
 	if !slices.IsSortedFunc(all, credential.Ref.Compare) {
 		t.Errorf("List of everything is not sorted: %v", all)
+	}
+}
+
+// testFolders looks at what testList wrote.
+func testFolders(t *testing.T, s credential.Store) {
+	for _, c := range []struct {
+		folder credential.Ref
+		want   []string
+	}{
+		{credential.Ref{Workspace: suiteTwo}, []string{"production", "staging"}},
+		{credential.Ref{Workspace: suiteTwo, Environment: "production"}, []string{"crm", "crm-eu", "github"}},
+		{credential.Ref{Workspace: suiteTwo, Environment: "absent"}, nil},
+	} {
+		got, err := s.Folders(t.Context(), c.folder)
+		if err != nil || !slices.Equal(got, c.want) {
+			t.Errorf("Folders of %v = %q, %v; want %q", c.folder, got, err, c.want)
+		}
+	}
+	all, err := s.Folders(t.Context(), credential.Ref{})
+	if err != nil || !slices.Contains(all, suiteTwo) {
+		t.Errorf("Folders of everything = %q, %v; want %s in it", all, err, suiteTwo)
+	}
+	ref := credential.Ref{Workspace: suiteTwo, Environment: "staging", Provider: "crm", Name: "a"}
+	if err := s.Delete(t.Context(), ref); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Folders(t.Context(), credential.Ref{Workspace: suiteTwo, Environment: "staging"}); err != nil || len(got) > 0 {
+		t.Errorf("Folders without a record = %q, %v; want none", got, err)
 	}
 }
 
