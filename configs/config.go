@@ -8,21 +8,23 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/provider"
 )
 
 // Config is a configuration without faults. Nobody changes it after Load.
 type Config struct {
-	Proxy     Proxy
-	Admin     Admin
-	Log       Log
-	Store     Store
-	Vault     Vault
-	Limits    provider.Limits // per credential; a provider's own override them
-	Retry     Retry
-	Callers   []Caller
-	Providers []*provider.Provider // the catalogue and the configuration merged, by name
-	Table     *provider.Table      // of Providers
+	Proxy       Proxy
+	Admin       Admin
+	Log         Log
+	Store       Store
+	Vault       Vault
+	Limits      provider.Limits // per credential; a provider's own override them
+	Retry       Retry
+	Callers     []Caller
+	Credentials []Credential         // of others' secrets in Vault
+	Providers   []*provider.Provider // the catalogue and the configuration merged, by name
+	Table       *provider.Table      // of Providers
 
 	Path     string   // the file; empty: built-in defaults
 	Warnings []string // what is no fault but worth a log line
@@ -85,7 +87,7 @@ type Store struct {
 	Backend string `toml:"backend" oneof:"file vault"`
 	Dir     string `toml:"dir" form:"path"`
 	KeyFile string `toml:"key_file" form:"path"`
-	Key     string `toml:"key" later:"true"`
+	Key     string `toml:"key"` // empty: the key lies in KeyFile; "transit:KEY": Vault's transit engine wraps it
 }
 
 // Vault is the table [vault].
@@ -94,7 +96,7 @@ type Vault struct {
 	Namespace      string        `toml:"namespace"`
 	Mount          string        `toml:"mount"`
 	Prefix         string        `toml:"prefix"`
-	KVVersion      int           `toml:"kv_version" max:"2"` // 2, or 0: ask the mount
+	KVVersion      int           `toml:"kv_version" max:"2"` // 1 or 2; 0: ask the mount
 	CAFile         string        `toml:"ca_file" form:"path"`
 	ClientCertFile string        `toml:"client_cert_file" form:"path"`
 	ClientKeyFile  string        `toml:"client_key_file" form:"path"`
@@ -106,16 +108,16 @@ type Vault struct {
 
 // VaultAuth is the table [vault.auth].
 type VaultAuth struct {
-	Method          string `toml:"method" oneof:"token approle kubernetes jwt userpass cert agent" unbuilt:"kubernetes jwt userpass cert agent"`
+	Method          string `toml:"method" oneof:"token approle kubernetes jwt userpass cert agent"`
 	Mount           string `toml:"mount"` // empty: the method's name
-	Role            string `toml:"role" later:"true"`
+	Role            string `toml:"role"`
 	TokenFile       string `toml:"token_file" form:"path"`
 	RoleIDFile      string `toml:"role_id_file" form:"path"`
 	SecretIDFile    string `toml:"secret_id_file" form:"path"`
-	SecretIDWrapped bool   `toml:"secret_id_wrapped" later:"true"`
-	JWTFile         string `toml:"jwt_file" form:"path" later:"true"`
-	Username        string `toml:"username" later:"true"`
-	PasswordFile    string `toml:"password_file" form:"path" later:"true"`
+	SecretIDWrapped bool   `toml:"secret_id_wrapped"`
+	JWTFile         string `toml:"jwt_file" form:"path"`
+	Username        string `toml:"username"`
+	PasswordFile    string `toml:"password_file" form:"path"`
 	RevokeOnExit    bool   `toml:"revoke_on_exit"`
 }
 
@@ -144,6 +146,23 @@ type Allow struct {
 	Methods     []string `toml:"methods"`
 	Paths       []string `toml:"paths"` // * one segment, ** the rest
 	Hosts       []string `toml:"hosts"` // unmatched hosts; an entry with only hosts allows no credential
+}
+
+// Credential is one [[credential]]: a secret that lies in Vault, or is issued
+// there, at a path of its own.
+type Credential struct {
+	Ref    credential.Ref
+	Type   string            // empty: the provider's default
+	Path   string            // logical, as in vault kv get
+	Fields map[string]string // ours = theirs; none: all, under their own names
+}
+
+// UsesVault reports whether the daemon talks to Vault: for its records, for
+// others' secrets, or for the key of the embedded store.
+func (c *Config) UsesVault() bool { return c.form.usesVault() }
+
+func (f *form) usesVault() bool {
+	return f.Store.Backend == "vault" || f.Store.Key != "" || len(f.Credentials) > 0
 }
 
 // Options of Load.

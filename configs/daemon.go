@@ -18,8 +18,9 @@ func (r *report) daemon(f *form) {
 	r.ca(&f.Proxy.CA)
 	r.admin(&f.Admin)
 	r.listeners(f)
-	if f.Store.Backend == "vault" {
-		r.vault(&f.Vault)
+	r.store(&f.Store)
+	if f.usesVault() {
+		r.vault(f)
 	}
 	r.limits("limits", ownLimitsForm{f.Limits.Rate, f.Limits.Burst, f.Limits.Concurrency, f.Limits.MaxWait})
 	if f.Retry.Max < f.Retry.Base {
@@ -59,32 +60,6 @@ func (r *report) admin(a *Admin) {
 	r.hostNames("admin.hosts", a.Hosts)
 	if a.PublicURL != "" {
 		r.url("admin.public_url", a.PublicURL, true)
-	}
-}
-
-func (r *report) vault(v *Vault) {
-	if v.Address == "" {
-		r.add("vault.address", `is empty, but store.backend is "vault"; set it or VAULT_ADDR, for example https://vault.internal:8200`)
-	} else {
-		r.url("vault.address", v.Address, true)
-	}
-	v.Mount, v.Prefix = strings.Trim(v.Mount, "/"), strings.Trim(v.Prefix, "/")
-	for _, s := range []struct{ key, path string }{{"vault.mount", v.Mount}, {"vault.prefix", v.Prefix}, {"vault.auth.mount", strings.Trim(v.Auth.Mount, "/")}} {
-		if s.path != "" && (path.Clean(s.path) != s.path || strings.HasPrefix(s.path, "..") || strings.ContainsAny(s.path, "?#%\\ ")) {
-			r.add(s.key, "%q is not a path in Vault; use names with / between them", s.path)
-		}
-	}
-	if v.Mount == "" {
-		r.add("vault.mount", `is empty; use the path of the KV engine, for example "secret"`)
-	}
-	if v.KVVersion == 1 {
-		r.add("vault.kv_version", "1 is not built yet; use a mount of version 2")
-	}
-	if (v.ClientCertFile == "") != (v.ClientKeyFile == "") {
-		r.add("vault", "client_cert_file and client_key_file belong together; set both or none")
-	}
-	if v.Auth.Method == "approle" && v.Auth.RoleIDFile == "" {
-		r.add("vault.auth.role_id_file", `is empty; method "approle" needs it`)
 	}
 }
 

@@ -18,7 +18,7 @@ var otherVariables = []string{
 	"SALLYPORT_PORT", "SALLYPORT_PORT_*", "SALLYPORT_SERVICE_*",
 }
 
-// vaultVariables are Vault's own: they count with the vault store, for keys that
+// vaultVariables are Vault's own: they count where Vault is used, for keys that
 // nothing else sets.
 var vaultVariables = []struct {
 	name, path string
@@ -181,7 +181,7 @@ func (r *report) skipVerify(env map[string]string) {
 // used names the variables that count in f, sorted.
 func (r *report) used(f *form, env map[string]string) []string {
 	names := slices.Collect(maps.Values(r.env))
-	if env["VAULT_TOKEN"] != "" && f.Store.Backend == "vault" && f.Vault.Auth.Method == "token" && f.Vault.Auth.TokenFile == "" {
+	if env["VAULT_TOKEN"] != "" && f.usesVault() && f.Vault.Auth.Method == "token" && f.Vault.Auth.TokenFile == "" {
 		names = append(names, "VAULT_TOKEN")
 	}
 	slices.Sort(names)

@@ -29,7 +29,8 @@ func operatorFiles(f *form) []operatorFile {
 	}
 	if f.Store.Backend == "file" {
 		files = append(files, operatorFile{key: "store.key_file", path: f.Store.KeyFile, secret: true, maybe: true})
-	} else {
+	}
+	if f.usesVault() {
 		files = append(files, vaultFiles(&f.Vault)...)
 	}
 	for i, c := range f.Callers {
@@ -48,6 +49,8 @@ func vaultFiles(v *Vault) []operatorFile {
 		{key: "vault.auth.token_file", path: v.Auth.TokenFile, maybe: true},
 		{key: "vault.auth.role_id_file", path: v.Auth.RoleIDFile, maybe: true},
 		{key: "vault.auth.secret_id_file", path: v.Auth.SecretIDFile, maybe: true},
+		{key: "vault.auth.jwt_file", path: v.Auth.JWTFile, maybe: true},
+		{key: "vault.auth.password_file", path: v.Auth.PasswordFile, maybe: true},
 	}
 }
 

@@ -34,7 +34,7 @@ type form struct {
 	Tracing     tracingForm      `toml:"tracing" later:"true"`
 	Callers     []callerForm     `toml:"caller"`
 	Providers   []providerForm   `toml:"provider"`
-	Credentials []credentialForm `toml:"credential" later:"true"`
+	Credentials []credentialForm `toml:"credential"`
 }
 
 // limitsForm is [limits]; the other limits tables have all of it but shared.

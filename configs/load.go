@@ -69,7 +69,7 @@ func load(o Options, text []byte) (*Config, error) {
 	f := defaults()
 	d := &decoder{report: r}
 	d.table("", tree, reflect.ValueOf(&f).Elem(), false)
-	if f.Store.Backend == "vault" {
+	if f.usesVault() {
 		r.vaultDefaults(&f.Vault, tree, env)
 	}
 	c := &Config{Path: o.Path, form: &f, lines: r.lines, EnvUsed: r.used(&f, env)}
@@ -80,6 +80,7 @@ func load(o Options, text []byte) (*Config, error) {
 	c.Providers = r.providers(&f, tree, o.Types)
 	c.Table = r.table(c.Providers, f.Proxy.CA.Permitted)
 	c.Callers = r.callers(&f, c.Table)
+	c.Credentials = r.credentials(&f, c.Table, o.Types)
 	if err := r.err(); err != nil {
 		return nil, err
 	}
