@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,18 +19,42 @@ import (
 )
 
 func newDemoCommand(c *cli) *cobra.Command {
-	var stay bool
+	var o demoOptions
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show the whole product on this machine, without any account",
 		Long: `demo runs the real daemon with a small API and OAuth 2.0 server on free loopback
 ports, sends real requests through it, and checks each answer. It exits 0 only if
-every step showed what it claims. What it makes is removed at the end.`,
+every step showed what it claims. What it makes is removed at the end.
+
+With --vault its credentials lie in that Vault, under a prefix of their own that is
+removed too. $VAULT_TOKEN must hold a token that may create, read, update, list and
+delete below MOUNT/sallyport-demo-*; VAULT_NAMESPACE and VAULT_CACERT count.`,
 		Args: cobra.NoArgs,
-		RunE: noArgs(func(ctx context.Context) error { return runDemo(ctx, c.stdout, stay) }),
+		RunE: noArgs(func(ctx context.Context) error { return c.demo(ctx, o) }),
 	}
-	cmd.Flags().BoolVar(&stay, "stay", false, "keep it running at the end and print what to try")
+	cmd.Flags().BoolVar(&o.stay, "stay", false, "keep it running at the end and print what to try")
+	cmd.Flags().StringVar(&o.vault, "vault", "", "keep the credentials in the Vault at `ADDRESS`, with $VAULT_TOKEN")
+	cmd.Flags().StringVar(&o.mount, "vault-mount", "secret", "the KV secrets engine to use there")
 	return cmd
+}
+
+type demoOptions struct {
+	stay         bool
+	vault, mount string // vault is the address; empty: the embedded store
+}
+
+// environ is what the daemon gets of the user's environment: nothing of his own settings of Sallyport, and of Vault
+// only how to reach the one that he names.
+func (o demoOptions) environ(all []string) []string {
+	return slices.DeleteFunc(slices.Clone(all), func(kv string) bool {
+		switch name, _, _ := strings.Cut(kv, "="); name {
+		case "VAULT_NAMESPACE", "VAULT_CACERT", "VAULT_SKIP_VERIFY": // the last is refused, as it always is
+			return o.vault == ""
+		default:
+			return strings.HasPrefix(name, "SALLYPORT_") || strings.HasPrefix(name, "VAULT_")
+		}
+	})
 }
 
 // demo is one run of the demo: the world outside, the daemon, and a runner that
@@ -38,13 +63,14 @@ type demo struct {
 	out    io.Writer
 	dir    string
 	up     *demoUpstream
+	vault  *demoVault // nil: the embedded store
 	daemon *demoDaemon
 	runner *http.Client
 	proxy  *url.URL
 	told   strings.Builder // everything the runner was answered
 }
 
-func runDemo(ctx context.Context, out io.Writer, stay bool) error {
+func (c *cli) demo(ctx context.Context, o demoOptions) (err error) {
 	dir, err := os.MkdirTemp("", "sallyport-demo-")
 	if err != nil {
 		return err
@@ -55,10 +81,28 @@ func runDemo(ctx context.Context, out io.Writer, stay bool) error {
 		return err
 	}
 	defer up.Close()
-	d := &demo{out: out, dir: dir, up: up}
+	d := &demo{out: c.stdout, dir: dir, up: up}
 	d.say("Sallyport, shown on this machine: the real daemon, a small API with an OAuth 2.0")
 	d.say("server, and a runner that has nothing but a proxy address. All in %s.", dir)
-	if d.daemon, err = startDemoDaemon(ctx, dir, up); err != nil {
+	if d.daemon, err = newDemoDaemon(dir, o.environ(c.environ)); err != nil {
+		return err
+	}
+	folder := o.folder()
+	if err := d.daemon.configure(up, folder); err != nil {
+		return err
+	}
+	if folder != nil {
+		if d.vault, err = c.openDemoVault(ctx, folder, d.daemon); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, d.vault.remove(ctx)) }()
+		d.daemon.vaultToken = d.vault.token
+	}
+	return d.run(ctx, o.stay)
+}
+
+func (d *demo) run(ctx context.Context, stay bool) error {
+	if err := d.daemon.start(ctx); err != nil {
 		return err
 	}
 	defer d.daemon.Stop()
@@ -74,12 +118,20 @@ func runDemo(ctx context.Context, out io.Writer, stay bool) error {
 
 func (d *demo) steps(ctx context.Context) error {
 	for i, s := range demoSteps {
-		d.say("\n%d. %s", i+1, s.title)
+		d.say("\n%d. %s", i+1, strings.Replace(s.title, "{place}", d.place(), 1))
 		if err := s.run(d, ctx); err != nil {
 			return fmt.Errorf("step %d did not show what it claims: %w\nthe daemon's log:\n%s", i+1, err, d.daemon.Log())
 		}
 	}
 	return nil
+}
+
+// place tells where the credentials lie.
+func (d *demo) place() string {
+	if d.vault == nil {
+		return "sealed on the disk"
+	}
+	return "in Vault under " + d.vault.String()
 }
 
 // stay waits until the demo is interrupted, or the daemon ends.
@@ -98,6 +150,9 @@ It goes on until you press Ctrl-C. In another terminal:
   %[7]s decide GET https://%[4]s/ledger/accounts
   curl --noproxy '*' http://%[8]s/metrics -H "Authorization: Bearer $(cat %[6]s/admin.token)"`,
 		d.proxy, d.caFile(), d.up.Plain, d.up.TLS, d.daemon.config, d.daemon.state, d.daemon.exe, d.daemon.Admin)
+	if d.vault != nil {
+		d.say("  vault kv get -address=%s %s/credentials/default/production/crm/default", d.vault.Address, d.vault)
+	}
 	select {
 	case <-ctx.Done():
 		return nil

@@ -11,17 +11,22 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"text/template"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/secret"
 )
 
 // demoDaemon is the real thing: this program's own `serve`, as a process.
 type demoDaemon struct {
 	exe, config, state string
-	Proxy, Admin       string // addresses
-	token              string // the admin token
+	Proxy, Admin       string       // addresses
+	token              string       // the admin token
+	environ            []string     // of all commands
+	vaultToken         secret.Value // of serve; empty: none
 	cmd                *exec.Cmd
 	exited             chan struct{} // closed when it has ended
 }
@@ -32,7 +37,14 @@ listen = "127.0.0.1:0"
 
 [admin]
 listen = "127.0.0.1:0"
-
+{{with .Vault}}
+[store]
+backend = "vault"
+[vault]
+address = {{printf "%q" .Address}}
+mount = {{printf "%q" .Mount}}
+prefix = {{printf "%q" .Prefix}}
+{{end}}
 [[provider]]
 name = "orders"                     # plain HTTP, so the credential needs leave to go
 hosts = ["{{.Plain}}"]
@@ -87,58 +99,56 @@ burst = 2
 max_wait = "50ms"
 `))
 
-// startDemoDaemon writes a configuration under dir and runs serve with it until stop.
-func startDemoDaemon(ctx context.Context, dir string, up *demoUpstream) (*demoDaemon, error) {
+// newDemoDaemon names the files of a daemon under dir.
+func newDemoDaemon(dir string, environ []string) (*demoDaemon, error) {
 	exe, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	d := &demoDaemon{
-		exe: exe, config: filepath.Join(dir, "sallyport.toml"), state: filepath.Join(dir, "state"), exited: make(chan struct{}),
-	}
-	if err := d.configure(dir, up); err != nil {
-		return nil, err
-	}
-	logFile, err := os.Create(d.logPath())
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = logFile.Close() }() // the process has its own
-	d.cmd = d.command(ctx, "serve")
-	d.cmd.Stdout, d.cmd.Stderr = logFile, logFile
-	if err := d.cmd.Start(); err != nil {
-		return nil, err
-	}
-	go func() { _ = d.cmd.Wait(); close(d.exited) }()
-	if err := d.ready(ctx); err != nil {
-		d.Stop()
-		return nil, fmt.Errorf("%w; its log:\n%s", err, d.Log())
-	}
-	return d, nil
+	return &demoDaemon{
+		exe: exe, config: filepath.Join(dir, "sallyport.toml"), state: filepath.Join(dir, "state"),
+		environ: environ, exited: make(chan struct{}),
+	}, err
 }
 
-func (d *demoDaemon) configure(dir string, up *demoUpstream) error {
-	caFile := filepath.Join(dir, "api-ca.pem")
+// configure writes the configuration; a nil folder stands for the embedded store.
+func (d *demoDaemon) configure(up *demoUpstream, folder *demoFolder) error {
+	caFile := filepath.Join(filepath.Dir(d.config), "api-ca.pem")
 	if err := os.WriteFile(caFile, up.CA, 0o600); err != nil {
 		return err
 	}
 	var b bytes.Buffer
-	err := demoConfig.Execute(&b, map[string]string{"Plain": up.Plain, "TLS": up.TLS, "CAFile": caFile})
+	err := demoConfig.Execute(&b, map[string]any{"Plain": up.Plain, "TLS": up.TLS, "CAFile": caFile, "Vault": folder})
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(d.config, b.Bytes(), 0o600)
 }
 
-// command is this program with the demo's configuration and state folder. The
-// user's own settings of Sallyport and Vault stay out of it.
+// start runs serve until Stop, and waits until it is ready.
+func (d *demoDaemon) start(ctx context.Context) error {
+	logFile, err := os.Create(d.logPath())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = logFile.Close() }() // the process has its own
+	d.cmd = d.command(ctx, "serve")
+	if !d.vaultToken.Empty() {
+		d.cmd.Env = append(d.cmd.Env, "VAULT_TOKEN="+reveal(d.vaultToken))
+	}
+	d.cmd.Stdout, d.cmd.Stderr = logFile, logFile
+	if err := d.cmd.Start(); err != nil {
+		return err
+	}
+	go func() { _ = d.cmd.Wait(); close(d.exited) }()
+	if err := d.ready(ctx); err != nil {
+		d.Stop()
+		return fmt.Errorf("%w; its log:\n%s", err, d.Log())
+	}
+	return nil
+}
+
+// command is this program with the demo's configuration and state folder.
 func (d *demoDaemon) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, d.exe, append([]string{"--config", d.config, "--state-dir", d.state}, args...)...)
-	for _, kv := range os.Environ() {
-		if !strings.HasPrefix(kv, "SALLYPORT_") && !strings.HasPrefix(kv, "VAULT_") {
-			cmd.Env = append(cmd.Env, kv)
-		}
-	}
+	cmd.Env = slices.Clone(d.environ)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is the demo's, which then ends the daemon

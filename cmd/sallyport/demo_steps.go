@@ -12,12 +12,13 @@ import (
 	"strings"
 )
 
-// demoSteps tell the story. Each run checks what its title claims.
+// demoSteps tell the story. Each run checks what its title claims. {place} is
+// where the credentials lie.
 var demoSteps = []struct {
 	title string
 	run   func(*demo, context.Context) error
 }{
-	{"The daemon runs, its credentials sealed on the disk, and has made a caller and a local CA.", (*demo).started},
+	{"The daemon runs, its credentials {place}, and has made a caller and a local CA.", (*demo).started},
 	{"Credentials are stored once a real request has shown that they work.", (*demo).stored},
 	{"Plain HTTP: the runner sends no API key, the API gets it in the header it wants.", (*demo).plain},
 	{"HTTPS: the tunnel is intercepted under the local CA, the API gets name and password.", (*demo).intercepted},
@@ -58,7 +59,20 @@ func (d *demo) stored(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return d.inVault(ctx, 4)
+}
+
+// inVault checks that Vault, if there is one, holds n credentials of the demo.
+func (d *demo) inVault(ctx context.Context, n int) error {
+	if d.vault == nil {
+		return nil
+	}
+	refs, err := d.vault.records(ctx)
+	if err == nil && len(refs) != n {
+		err = fmt.Errorf("%d credentials lie in Vault, want %d", len(refs), n)
+	}
+	d.show("%d records in Vault under %s", len(refs), d.vault)
+	return err
 }
 
 func (d *demo) put(ctx context.Context, want int, provider, kind string, fields map[string]string) error {
@@ -273,14 +287,17 @@ func sallyportLines(lines []string) string {
 }
 
 func (d *demo) secrets(context.Context) error {
+	all := slices.Concat(d.up.Secrets.all(), d.up.Minted())
+	if d.vault != nil {
+		all = append(all, reveal(d.vault.token))
+	}
 	for _, place := range []struct{ name, text string }{{"an answer", d.told.String()}, {"the log", d.daemon.Log()}} {
-		for _, s := range slices.Concat(d.up.Secrets.all(), d.up.Minted()) {
+		for _, s := range all {
 			if strings.Contains(place.text, s) {
 				return fmt.Errorf("%s contains a secret", place.name)
 			}
 		}
 	}
-	d.show("%d secrets and tokens, in none of %d bytes of answers and %d bytes of log",
-		len(d.up.Secrets.all())+len(d.up.Minted()), d.told.Len(), len(d.daemon.Log()))
+	d.show("%d secrets and tokens, in none of %d bytes of answers and %d bytes of log", len(all), d.told.Len(), len(d.daemon.Log()))
 	return nil
 }
