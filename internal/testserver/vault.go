@@ -31,7 +31,7 @@ type VaultOptions struct {
 	Storage          string // folder that outlives the server; "": memory
 	Sealed           bool   // start on what Storage holds, sealed: Unseal makes it usable
 	Cert, Key        string // PEM files; "": no TLS
-	ClientCA         string // PEM file of what signs client certificates; "": none is asked for
+	ClientCA         string // PEM file of what signs client certificates; "": none is needed
 	LeaseTTL, MaxTTL time.Duration
 	Verbose          bool // the server's own log on standard error, from level info
 

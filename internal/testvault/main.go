@@ -44,7 +44,7 @@ func main() {
 	flag.StringVar(&o.level, "log-level", "warn", "hclog level")
 	flag.StringVar(&o.cert, "tls-cert", "", "certificate file; empty: no TLS")
 	flag.StringVar(&o.key, "tls-key", "", "key file")
-	flag.StringVar(&o.clientCA, "tls-client-ca", "", "CA file that client certificates must be signed by; empty: none is asked for")
+	flag.StringVar(&o.clientCA, "tls-client-ca", "", "CA file that client certificates must be signed by; empty: none is needed")
 	flag.DurationVar(&o.lease, "default-lease-ttl", 768*time.Hour, "")
 	flag.DurationVar(&o.maxLease, "max-lease-ttl", 768*time.Hour, "")
 	flag.Parse()

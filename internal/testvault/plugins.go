@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/vault/audit"
 	auditFile "github.com/hashicorp/vault/builtin/audit/file"
 	credAppRole "github.com/hashicorp/vault/builtin/credential/approle"
+	credCert "github.com/hashicorp/vault/builtin/credential/cert"
 	credUserpass "github.com/hashicorp/vault/builtin/credential/userpass"
 	logicalDb "github.com/hashicorp/vault/builtin/logical/database"
 	logicalTransit "github.com/hashicorp/vault/builtin/logical/transit"
@@ -23,7 +24,8 @@ var (
 		"kv": logicalKv.Factory, "database": logicalDb.Factory, "transit": logicalTransit.Factory,
 	}
 	authMethods = map[string]logical.Factory{
-		"approle": credAppRole.Factory, "userpass": credUserpass.Factory, "kubernetes": credKube.Factory, "jwt": credJWT.Factory,
+		"approle": credAppRole.Factory, "cert": credCert.Factory, "userpass": credUserpass.Factory,
+		"kubernetes": credKube.Factory, "jwt": credJWT.Factory,
 	}
 	auditDevices = map[string]audit.Factory{"file": auditFile.Factory}
 )

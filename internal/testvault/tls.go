@@ -12,7 +12,8 @@ func tlsConfig(o options) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+	// As Vault's own listener: a client certificate is asked for, and the cert auth method verifies it.
+	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert}
 	if o.clientCA == "" {
 		return c, nil
 	}
