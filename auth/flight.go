@@ -16,9 +16,12 @@ const maxRead = 15 * time.Second
 
 // flight is one reading and minting that callers share.
 type flight struct {
-	told     int           // what it knows of
-	done     chan struct{} // closed when the rest is set
+	told     int                // what it knows of
+	leisure  context.Context    // done when somebody waits for the flight, or the daemon stops
+	hurry    context.CancelFunc // ends leisure
+	done     chan struct{}      // closed when the rest is set
 	injector *Injector
+	until    time.Time // when what the store was lent ends; zero: never
 	err      error
 }
 
@@ -27,6 +30,7 @@ type job struct {
 	start           time.Time
 	record          *credential.Credential // held; nil: none
 	injector        *Injector              // held, whether or not it is still valid
+	need            credential.Need
 	stale, rejected bool
 	mayMint         bool // no pause after a failure
 	mayForce        bool // no pause after a forced refresh
@@ -56,8 +60,9 @@ type outcome struct {
 // launch starts a flight; the lock is held. What is held is served meanwhile.
 func (s *Source) launch(now time.Time) *flight {
 	f := &flight{told: s.told, done: make(chan struct{})}
+	f.leisure, f.hurry = context.WithCancel(s.o.Life)
 	j := job{
-		start: now, record: s.record, injector: s.injector, stale: s.stale(now), rejected: s.rejected,
+		start: now, record: s.record, injector: s.injector, need: s.need(now), stale: s.stale(now), rejected: s.rejected,
 		mayMint: !now.Before(s.retryMint), mayForce: now.Sub(s.forced) >= forcePause,
 	}
 	s.flight = f
@@ -68,7 +73,8 @@ func (s *Source) launch(now time.Time) *flight {
 
 // fly runs on the daemon's life: a caller that leaves does not end it.
 func (s *Source) fly(f *flight, j job) {
-	o := s.fetch(j)
+	defer f.hurry()
+	o := s.fetch(f, j)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -87,16 +93,16 @@ func (s *Source) land(f *flight, j job, o outcome, now time.Time) {
 	case j.rejected && o.mintFault != nil:
 		f.err = s.failure(now)
 	case s.usable(now):
-		f.injector = s.injector
+		f.injector, f.until = s.injector, s.until()
 	default:
 		f.err = s.failure(now)
 	}
 }
 
 // fetch reads the record and mints if that is due; it holds no lock.
-func (s *Source) fetch(j job) (o outcome) {
+func (s *Source) fetch(f *flight, j job) (o outcome) {
 	record := j.record
-	switch c, err := s.get(); {
+	switch c, err := s.get(f, j.need); {
 	case errors.Is(err, fault.CredentialNotFound):
 		o.gone, o.storeFault = true, fault.From(err)
 		return o
@@ -115,10 +121,23 @@ func (s *Source) fetch(j job) (o outcome) {
 	return o
 }
 
-func (s *Source) get() (*credential.Credential, error) {
-	ctx, cancel := context.WithTimeout(s.o.Life, maxRead)
+// get reads the record. A reading that the store may take its time for begins
+// anew, without that leave, once somebody waits for it.
+func (s *Source) get(f *flight, need credential.Need) (*credential.Credential, error) {
+	if need == credential.Aging {
+		c, err := s.ask(f.leisure, need)
+		if err == nil || f.leisure.Err() == nil {
+			return c, err
+		}
+		need = credential.Missing
+	}
+	return s.ask(s.o.Life, need)
+}
+
+func (s *Source) ask(ctx context.Context, need credential.Need) (*credential.Credential, error) {
+	ctx, cancel := context.WithTimeout(ctx, maxRead)
 	defer cancel()
-	return s.o.Store.Get(ctx, s.o.Ref)
+	return s.o.Store.Get(credential.WithNeed(ctx, need), s.o.Ref)
 }
 
 func (s *Source) mint(c *credential.Credential, renew bool) (*Injector, *fault.Fault) {

@@ -30,8 +30,10 @@ type SourceOptions struct {
 //
 // It reads the record when it is first needed, again after TTL, and when told of
 // a change or a rejection; what it holds meanwhile goes on being served. A token
-// is renewed within its margin while it still serves. There is at most one
-// flight, the reading and minting, at a time, and no lock is held during it.
+// is renewed within its margin while it still serves. What the store was lent
+// (credential.Credential.Until) is read again well before its end, and not served
+// after it. There is at most one flight, the reading and minting, at a time, and
+// no lock is held during it.
 type Source struct {
 	o    SourceOptions
 	view atomic.Pointer[view] // what callers get without a lock
@@ -45,6 +47,7 @@ type Source struct {
 type view struct {
 	injector *Injector // nil: there is none
 	due      time.Time // until then nothing is to be done
+	until    time.Time // when what the store was lent ends; zero: never
 }
 
 // SourceStatus is what the admin shows of a credential in use.
@@ -82,16 +85,18 @@ func NewSource(o SourceOptions) *Source {
 // Errors are *fault.Fault.
 func (s *Source) Injector(ctx context.Context) (*Injector, error) {
 	v := s.view.Load()
-	if now := time.Now(); now.Before(v.due) && !v.injector.expired(now) {
+	if now := time.Now(); now.Before(v.due) && !v.injector.expired(now) && !ended(v.until, now) {
 		return v.injector, nil
 	}
 	return s.wait(ctx)
 }
 
-// expired by either clock: the monotonic one stands still while a machine sleeps,
-// the wall clock can be set back.
-func (i *Injector) expired(now time.Time) bool {
-	return !i.Expiry.IsZero() && (!now.Before(i.Expiry) || now.Unix() > i.Expiry.Unix())
+func (i *Injector) expired(now time.Time) bool { return ended(i.Expiry, now) }
+
+// ended by either clock: the monotonic one stands still while a machine sleeps,
+// the wall clock can be set back. What has no end, a zero one, does not end.
+func ended(end, now time.Time) bool {
+	return !end.IsZero() && (!now.Before(end) || now.Unix() > end.Unix())
 }
 
 // wait gives what is held if that may still be served, and else waits for a
@@ -109,9 +114,10 @@ func (s *Source) wait(ctx context.Context) (*Injector, error) {
 		if i != nil || err != nil {
 			return i, err
 		}
+		f.hurry() // it may have begun when nobody waited
 		select {
 		case <-f.done:
-			if f.told == told && (f.err != nil || !f.injector.expired(time.Now())) {
+			if now := time.Now(); f.told == told && (f.err != nil || !f.injector.expired(now) && !ended(f.until, now)) {
 				return f.injector, f.err
 			}
 		case <-ctx.Done(): // this request gives up; the flight goes on for the others

@@ -12,8 +12,9 @@ import (
 const (
 	maxMargin   = 5 * time.Minute        // a token is renewed so long before its end,
 	marginPart  = 5                      // or this part of its life, whichever is less
+	lentPart    = 5                      // what the store was lent is read again when this part of what it had at the last reading is left
 	forcePause  = 30 * time.Second       // between two refreshes that an upstream's refusal led to
-	readPause   = time.Second            // between two readings while there is nothing to serve
+	readPause   = time.Second            // between two readings while there is nothing to serve, or near the end of what was lent
 	firstReread = 100 * time.Millisecond // between two readings that refusals led to and that brought nothing; doubles
 	lastReread  = 5 * time.Second        // and ends here
 	firstRetry  = time.Second            // after the first failed minting; doubles
@@ -46,7 +47,27 @@ func (i *Injector) renewal() time.Time {
 
 // usable reports whether what is held may still be served.
 func (s *Source) usable(now time.Time) bool {
-	return s.injector != nil && !s.injector.expired(now) && !s.stale(now)
+	return s.injector != nil && !s.injector.expired(now) && !ended(s.until(), now) && !s.stale(now)
+}
+
+// until is when what the store was lent ends; zero: never.
+func (s *Source) until() time.Time {
+	if s.record == nil {
+		return time.Time{}
+	}
+	return s.record.Until
+}
+
+// need is what a reading that begins now is for. After Changed a request waits
+// for it, whatever is held.
+func (s *Source) need(now time.Time) credential.Need {
+	switch {
+	case s.rejected:
+		return credential.Refused
+	case s.told == s.heard && s.usable(now):
+		return credential.Aging
+	}
+	return credential.Missing
 }
 
 func (s *Source) stale(now time.Time) bool { return !now.Before(s.read.Add(s.o.MaxStale)) }
@@ -70,6 +91,8 @@ func (s *Source) failure(now time.Time) *fault.Fault {
 	switch {
 	case s.storeFault != nil && (s.mintFault == nil || s.stale(now)):
 		return s.fault(s.storeFault)
+	case s.mintFault == nil && ended(s.until(), now):
+		return s.fault(fault.New(fault.TokenExpired, "what the store was lent has ended, and it has nothing newer", nil))
 	case s.mintFault == nil: // made, and expired before anybody could use it
 		return s.fault(fault.New(fault.TokenExpired, "", nil))
 	}
@@ -93,6 +116,9 @@ func (s *Source) nextFlight(now time.Time) time.Time {
 		return s.retryRead
 	}
 	due := s.read.Add(s.o.TTL)
+	if until := s.until(); !until.IsZero() {
+		due = earlier(due, until.Add(-until.Sub(s.read)/lentPart))
+	}
 	if !s.injector.Expiry.IsZero() {
 		due = earlier(due, later(s.injector.renewal(), s.retryMint))
 	}
@@ -107,10 +133,12 @@ func (s *Source) publish(now, due time.Time) {
 		return
 	}
 	due = earlier(due, s.read.Add(s.o.MaxStale))
-	if !s.injector.Expiry.IsZero() {
-		due = earlier(due, s.injector.Expiry)
+	for _, end := range []time.Time{s.injector.Expiry, s.until()} {
+		if !end.IsZero() {
+			due = earlier(due, end)
+		}
 	}
-	s.view.Store(&view{s.injector, due})
+	s.view.Store(&view{s.injector, due, s.until()})
 }
 
 // tell makes every later caller wait for a flight that knows of it.
@@ -132,6 +160,9 @@ func (s *Source) settle(j job, o outcome, now time.Time) {
 	default:
 		s.record, s.read = o.record, j.start
 		s.storeFault, s.retryRead = nil, time.Time{}
+		if !o.record.Until.IsZero() { // whether or not it has moved
+			s.retryRead = now.Add(readPause)
+		}
 	}
 	if o.changed {
 		s.injector = nil // whatever it was made of is no longer the record
