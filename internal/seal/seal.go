@@ -1,5 +1,5 @@
 // Package seal encrypts what Sallyport keeps on the disk: with a key in a file
-// of its own (age, X25519).
+// of its own (age, X25519), in the clear or wrapped by a key of Vault.
 package seal
 
 import (
@@ -75,10 +75,8 @@ func Load(path string) (s Sealer, readable bool, err error) {
 
 // makeKey leaves alone a file that another process made meanwhile.
 func makeKey(path string) error {
-	if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) { // one that is there is the operator's
-		if err := file.MakeDir(filepath.Dir(path)); err != nil {
-			return err
-		}
+	if err := makeFolder(path); err != nil {
+		return err
 	}
 	key, err := age.GenerateX25519Identity()
 	if err != nil {
@@ -92,9 +90,21 @@ func makeKey(path string) error {
 	return nil
 }
 
+// makeFolder makes the folder that path is to lie in; one that is there is the operator's.
+func makeFolder(path string) error {
+	dir := filepath.Dir(path)
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return file.MakeDir(dir)
+}
+
 // parse wants one key. age's own errors may quote the line, so they are not told.
 func parse(data []byte) (*age.X25519Identity, error) {
 	const remedy = "put the copy of the key back; a new key cannot open what this one has sealed"
+	if err := wrappedNow(data); err != nil {
+		return nil, err
+	}
 	ids, err := age.ParseIdentities(bytes.NewReader(data))
 	switch {
 	case len(bytes.TrimSpace(data)) == 0:
