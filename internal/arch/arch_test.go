@@ -41,6 +41,7 @@ var homes = map[string]struct{ home, why string }{
 	"github.com/BurntSushi/toml":         {"configs", "nobody else knows the file's form"},
 	"golang.org/x/oauth2":                {"auth", "its client, retries and errors need taming in one place"},
 	"github.com/hashicorp/vault/api":     {"vault", "its errors and retries need taming in one place"},
+	"github.com/sony/gobreaker":          {"vault", "when Vault counts as away is one decision"},
 	"github.com/elazarl/goproxy":         {"proxy", "it answers CONNECT and no more"},
 	"golang.org/x/time/rate":             {"proxy", "limits are a stage of the request's path"},
 	"software.sslmate.com/src/go-pkcs12": {"proxy", "the CA's truststore is its only use"},
