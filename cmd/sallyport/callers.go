@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -48,9 +49,22 @@ func openCallers(stateDir string) (*callers, error) {
 	if err := file.MakeDir(c.dir); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
 	}
+	return c, c.load()
+}
+
+// peekCallers is openCallers for who only wants to know: it makes nothing.
+func peekCallers(stateDir string) (*callers, error) {
+	c := &callers{dir: filepath.Join(stateDir, "callers")}
+	if _, err := os.Stat(c.dir); errors.Is(err, fs.ErrNotExist) {
+		return c, nil
+	}
+	return c, c.load()
+}
+
+func (c *callers) load() error {
 	names, err := os.ReadDir(c.dir)
 	if err != nil {
-		return nil, fmt.Errorf("state directory: %w", err)
+		return fmt.Errorf("state directory: %w", err)
 	}
 	for _, e := range names { // in order of name
 		if strings.HasPrefix(e.Name(), ".") || !strings.HasSuffix(e.Name(), callerSuffix) {
@@ -58,11 +72,11 @@ func openCallers(stateDir string) (*callers, error) {
 		}
 		r, err := c.read(strings.TrimSuffix(e.Name(), callerSuffix))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		c.added = append(c.added, r)
 	}
-	return c, nil
+	return nil
 }
 
 func (c *callers) read(name string) (callerRecord, error) {
@@ -113,6 +127,22 @@ func (c *callers) effective(cfg *configs.Config) ([]proxy.Caller, error) {
 		out = append(out, proxy.Caller{Name: r.Name, Workspace: r.Workspace, Environment: r.Environment, TokenSHA256: sum})
 	}
 	return out, nil
+}
+
+// folders gives whose credentials the callers use, each workspace and
+// environment once. It makes no token.
+func (c *callers) folders(cfg *configs.Config) []credential.Ref {
+	of := map[string]credential.Ref{}
+	if len(cfg.Callers) == 0 {
+		of["default"] = credential.Ref{Workspace: credential.DefaultWorkspace, Environment: credential.DefaultEnvironment}
+	}
+	for _, r := range c.added {
+		of[r.Name] = credential.Ref{Workspace: r.Workspace, Environment: r.Environment}
+	}
+	for _, k := range cfg.Callers {
+		of[k.Name] = credential.Ref{Workspace: k.Workspace, Environment: k.Environment}
+	}
+	return slices.Compact(slices.SortedFunc(maps.Values(of), credential.Ref.Compare))
 }
 
 func (c *callers) configured(k configs.Caller) (proxy.Caller, error) {

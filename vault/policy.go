@@ -1,0 +1,161 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/credential"
+)
+
+// Grant is what a policy must allow at one path.
+type Grant struct {
+	Path         string   `json:"path"`         // as in a policy: without /v1, and a * at its end stands for the rest of a path
+	Capabilities []string `json:"capabilities"` // sorted: create, delete, list, read, update
+	Why          string   `json:"why"`
+
+	depth int // how many names of a record's path the * stands for
+}
+
+// GrantOptions say what a daemon does beyond what VaultOptions tell.
+type GrantOptions struct {
+	Folders  []credential.Ref // whose records it uses: WORKSPACE/ENVIRONMENT each; the zero Ref is every workspace
+	ReadOnly bool             // it writes no record
+	Transit  string           // the key of [store] key, KEY or MOUNT/KEY; "": none
+
+	// Assume is told each path whose secrets engine Vault does not tell, because there is no login or it is denied. Our
+	// own mount then counts as KV version 2. If nil, that is an error.
+	Assume func(path string, err error)
+}
+
+// Grants gives the least that a daemon with these settings needs of Vault's policies, in the order of a policy. It asks
+// Vault for the version of a mount only where the settings do not tell it.
+func (v *Vault) Grants(ctx context.Context, o GrantOptions) ([]Grant, error) {
+	var g grants
+	if err := v.recordGrants(ctx, &g, o); err != nil {
+		return nil, err
+	}
+	if o.Transit != "" {
+		v.transitGrants(&g, o.Transit)
+	}
+	v.tokenGrants(&g)
+	return g.list, nil
+}
+
+// recordGrants are for our own records.
+func (v *Vault) recordGrants(ctx context.Context, g *grants, o GrantOptions) error {
+	folders := outermost(o.Folders)
+	if len(folders) == 0 {
+		return nil
+	}
+	m, err := v.kv(ctx)
+	if err != nil {
+		if o.Assume == nil {
+			return err
+		}
+		o.Assume(v.o.Mount, err)
+		m = mount{v.o.Mount, 2}
+	}
+	for _, f := range folders {
+		v.folderGrants(g, m, f, o.ReadOnly)
+	}
+	for _, f := range folders {
+		if f.Workspace == "" {
+			continue
+		}
+		g.add(m.at("metadata", v.name(""))+"/", "names of the workspaces, for listings of all; what lies in the others stays hidden", "list")
+		if f.Environment != "" {
+			g.add(m.at("metadata", v.name(f.Workspace))+"/", "names of the environments of "+f.Workspace+", for the same", "list")
+		}
+	}
+	return nil
+}
+
+// folderGrants are for the records of one folder.
+func (v *Vault) folderGrants(g *grants, m mount, f credential.Ref, readOnly bool) {
+	parts := slices.DeleteFunc([]string{f.Workspace, f.Environment}, func(s string) bool { return s == "" })
+	name, whose := v.name(strings.Join(parts, "/"))+"/*", strings.Join(parts, "/")
+	if whose == "" {
+		whose = "every workspace"
+	}
+	at := func(kind, why string, capabilities ...string) {
+		g.add(m.at(kind, name), why, capabilities...).depth = 4 - len(parts)
+	}
+	switch {
+	case m.kv == 2 && readOnly:
+		at("data", "records of "+whose+": read them", "read")
+		at("metadata", "records of "+whose+": find them by name", "list")
+	case m.kv == 2:
+		at("data", "records of "+whose+": read them, store what is added and what is refreshed", "create", "read", "update")
+		at("metadata", "records of "+whose+": find them by name, remove them with all their versions", "delete", "list")
+	case readOnly:
+		at("", "records of "+whose+": find and read them", "list", "read")
+	default:
+		at("", "records of "+whose+": find and read them, store what is added and what is refreshed, remove them",
+			"create", "delete", "list", "read", "update")
+	}
+}
+
+// outermost sorts folders and leaves out those that lie in another.
+func outermost(folders []credential.Ref) []credential.Ref {
+	var out []credential.Ref
+	for _, f := range slices.SortedFunc(slices.Values(folders), credential.Ref.Compare) { // a folder comes before what lies in it
+		if len(out) == 0 || !f.In(out[len(out)-1]) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// transitGrants are for the key that wraps the embedded store's.
+func (v *Vault) transitGrants(g *grants, key string) {
+	t := v.Transit(key)
+	g.add(t.path("encrypt"), "the key of the embedded store: wrap it, once", "update")
+	g.add(t.path("decrypt"), "the key of the embedded store: unwrap it, at each start", "update")
+}
+
+// tokenGrants are for the token itself.
+func (v *Vault) tokenGrants(g *grants) {
+	g.add("auth/token/lookup-self", "the token: how long it lives, and whether it is still good when a call is denied", "read")
+	g.add("auth/token/renew-self", "the token: live longer", "update")
+	if v.o.RevokeOnExit && v.o.ownToken() {
+		g.add("auth/token/revoke-self", "the token: end with the daemon (revoke_on_exit)", "update")
+	}
+	g.add("sys/capabilities-self", "sallyport vault check: what the token may do", "update")
+}
+
+// ownToken reports whether the token comes from a login of ours.
+func (o *VaultOptions) ownToken() bool { return o.Method != "token" && o.Method != "agent" }
+
+// grants collects them, one for each path.
+type grants struct{ list []Grant }
+
+// add gives the grant of a path, with these capabilities among its own.
+func (g *grants) add(path, why string, capabilities ...string) *Grant {
+	i := slices.IndexFunc(g.list, func(h Grant) bool { return h.Path == path })
+	if i < 0 {
+		g.list = append(g.list, Grant{Path: path, Why: why})
+		i = len(g.list) - 1
+	}
+	h := &g.list[i]
+	h.Capabilities = append(h.Capabilities, capabilities...)
+	slices.Sort(h.Capabilities)
+	h.Capabilities = slices.Compact(h.Capabilities)
+	return h
+}
+
+// quoted makes a path a string of HCL.
+var quoted = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
+
+// Policy writes grants as a policy in HCL, formatted as vault policy fmt does. A comment says what each is for.
+func Policy(grants []Grant) string {
+	var b strings.Builder
+	for i, g := range grants {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "# %s\npath \"%s\" {\n  capabilities = [\"%s\"]\n}\n", g.Why, quoted.Replace(g.Path), strings.Join(g.Capabilities, `", "`))
+	}
+	return b.String()
+}

@@ -1,0 +1,24 @@
+# records of every workspace: read them, store what is added and what is refreshed
+path "secret/data/sallyport/credentials/*" {
+  capabilities = ["create", "read", "update"]
+}
+
+# records of every workspace: find them by name, remove them with all their versions
+path "secret/metadata/sallyport/credentials/*" {
+  capabilities = ["delete", "list"]
+}
+
+# the token: how long it lives, and whether it is still good when a call is denied
+path "auth/token/lookup-self" {
+  capabilities = ["read"]
+}
+
+# the token: live longer
+path "auth/token/renew-self" {
+  capabilities = ["update"]
+}
+
+# sallyport vault check: what the token may do
+path "sys/capabilities-self" {
+  capabilities = ["update"]
+}
