@@ -23,11 +23,15 @@ func limit(ctx context.Context, d time.Duration) (context.Context, context.Cance
 }
 
 // do makes one call with our token, within callLimit. If Vault denies it because the token has died,
-// do waits for Run to log in again and tries once more; a path that our policy does not allow is vault_denied.
+// do waits for Run to log in again and tries once more; a path that our policy does not allow is vault_denied. While
+// Vault does not answer it fails at once.
 func (v *Vault) do(ctx context.Context, op, path string, fn func(context.Context, *api.Client) error) error {
 	ctx, cancel := limit(ctx, callLimit)
 	defer cancel()
-	try := func(s *session) error { return v.call(ctx, op, path, s.client, fn) }
+	if !v.circuit.closed() {
+		return v.away()
+	}
+	try := func(s *session) error { return v.through(ctx, op, path, s.client, fn) }
 	s, err := v.current(ctx)
 	if err != nil {
 		return err
@@ -58,12 +62,18 @@ func (v *Vault) holds(ctx context.Context, s *session) bool {
 	}
 }
 
-// call makes one call and takes note of how it ended.
+// call makes one call of our own and takes note of how it ended. No circuit is in its way.
 func (v *Vault) call(ctx context.Context, op, path string, c *api.Client, fn func(context.Context, *api.Client) error) error {
-	err := v.classify(ctx, op, path, fn(ctx, c))
+	err := v.ask(ctx, op, path, c, fn)
 	if op != opRenew || status(err) != http.StatusInternalServerError { // how a token past its maximum life is refused
 		v.note(ctx, err)
 	}
+	return err
+}
+
+// ask makes one call and counts it.
+func (v *Vault) ask(ctx context.Context, op, path string, c *api.Client, fn func(context.Context, *api.Client) error) error {
+	err := v.classify(ctx, op, path, fn(ctx, c))
 	v.metrics.request(op, err)
 	return err
 }
@@ -102,7 +112,11 @@ func (v *Vault) probe(ctx context.Context) {
 	}
 	ctx, cancel := limit(ctx, callLimit)
 	defer cancel()
-	_ = v.call(ctx, "health", "sys/health", v.client.WithNamespace(""), func(ctx context.Context, c *api.Client) error {
+	_ = v.health(ctx)
+}
+
+func (v *Vault) health(ctx context.Context) error {
+	return v.call(ctx, "health", "sys/health", v.client.WithNamespace(""), func(ctx context.Context, c *api.Client) error {
 		h, err := c.Sys().HealthWithContext(ctx)
 		if err != nil {
 			return withoutURL(err)
@@ -116,11 +130,10 @@ func (v *Vault) probe(ctx context.Context) {
 
 // note keeps Status and the metric, and logs when Vault goes and comes.
 func (v *Vault) note(ctx context.Context, err error) {
-	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), errSlow) {
-		return // who asked has left: that says nothing about Vault
+	if left(ctx) {
+		return
 	}
-	sealed := errors.Is(err, fault.VaultSealed)
-	up := !sealed && !errors.Is(err, fault.VaultUnreachable)
+	sealed, up := errors.Is(err, fault.VaultSealed), answered(err)
 	v.mu.Lock()
 	was, heard := v.state, v.state.Up || v.state.Sealed || !v.state.LastSuccess.IsZero()
 	v.state.Up, v.state.Sealed = up, sealed

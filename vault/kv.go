@@ -19,6 +19,9 @@ const listAtOnce = 8
 
 // Get implements credential.Store.
 func (v *Vault) Get(ctx context.Context, ref credential.Ref) (*credential.Credential, error) {
+	if err := v.pace(ctx); err != nil {
+		return nil, err
+	}
 	ctx, cancel := limit(ctx, callLimit)
 	defer cancel()
 	m, err := v.kv(ctx)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -26,6 +27,11 @@ const (
 // then; a mount of the wrong kind is an error. It is called once.
 func (v *Vault) Run(ctx context.Context) error {
 	defer v.transport.reset()
+	var healer sync.WaitGroup
+	defer healer.Wait()
+	healing, cancel := context.WithCancel(ctx)
+	defer cancel()
+	healer.Go(func() { v.heal(healing) })
 	k := keeper{Vault: v}
 	for {
 		s, err := k.signIn(ctx)
@@ -238,9 +244,7 @@ func (k *keeper) judge(ctx context.Context, s *session, d doubt) bool {
 	}
 	ctx, cancel := limit(ctx, callLimit)
 	defer cancel()
-	err := k.call(ctx, "lookup", "auth/token/lookup-self", s.client, func(ctx context.Context, c *api.Client) error {
-		return read(ctx, c, "auth/token/lookup-self", nil, nil)
-	})
+	err := k.lookup(ctx, s)
 	if err == nil {
 		k.proven = time.Now()
 	}
@@ -253,6 +257,13 @@ func (k *keeper) judge(ctx context.Context, s *session, d doubt) bool {
 	k.drop()
 	d.valid <- false
 	return false
+}
+
+// lookup asks whether Vault knows our token.
+func (v *Vault) lookup(ctx context.Context, s *session) error {
+	return v.call(ctx, "lookup", "auth/token/lookup-self", s.client, func(ctx context.Context, c *api.Client) error {
+		return read(ctx, c, "auth/token/lookup-self", nil, nil)
+	})
 }
 
 // drop ends the use of a dead session; calls wait for the login that follows.

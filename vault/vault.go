@@ -68,6 +68,7 @@ type Vault struct {
 	own       atomic.Pointer[mount] // where our records lie; nil: not known yet
 	writing   chan struct{}         // holds one token: writes to KV version 1 are made one after the other
 	doubts    chan doubt
+	circuit   *circuit
 
 	mu      sync.Mutex
 	session *session      // nil: none
@@ -80,7 +81,7 @@ type Vault struct {
 // Status tells how Vault was when last heard of.
 type Status struct {
 	LoggedIn    bool      // a token is held that has not expired
-	Up          bool      // the last call was answered, by a Vault that is not sealed
+	Up          bool      // Vault answered when last asked, and is not sealed; one path that does not answer is not Vault
 	Sealed      bool      // the last call was answered by a sealed one
 	TokenExpiry time.Time // zero: never, or no token is held
 	LastSuccess time.Time // when a call was last answered and not denied; zero: never
@@ -108,6 +109,7 @@ func NewVault(o VaultOptions) (*Vault, error) {
 		o: o, log: o.Log, metrics: m, transport: t, client: client, login: login,
 		doubts: make(chan doubt), changed: make(chan struct{}), writing: make(chan struct{}, 1),
 	}
+	v.circuit = newCircuit(func() bool { return v.Status().Up })
 	if v.o.KVVersion != 0 {
 		v.own.Store(&mount{v.o.Mount, v.o.KVVersion})
 	}
