@@ -83,20 +83,38 @@ func (v *Vault) classify(ctx context.Context, op, path string, err error) error 
 	if err == nil {
 		return nil
 	}
+	detail := ""
 	code, st := fault.VaultUnreachable, status(err) // no answer, 5xx, standby (472, 473), throttled (429), behind (412)
 	switch {
 	case st == http.StatusForbidden:
 		code = fault.VaultDenied
+		if op != opLogin {
+			detail = v.method.deny
+		}
 	case st == http.StatusServiceUnavailable && v.sealed(ctx):
 		code = fault.VaultSealed
-	case op == opLogin && (st == http.StatusBadRequest || st == http.StatusUnauthorized || st == http.StatusNotFound):
-		code = fault.VaultDenied
+	case loginRefused(op, st):
+		if !v.follows(ctx) {
+			code = fault.VaultDenied
+		}
 	case st == http.StatusNotFound:
 		code = fault.CredentialNotFound
 	case st == http.StatusBadRequest || st == http.StatusMethodNotAllowed || st == http.StatusRequestEntityTooLarge:
 		code = fault.Internal
 	}
-	return fault.New(code, "", fmt.Errorf("vault: %s %s: %w", op, path, err))
+	return fault.New(code, detail, fmt.Errorf("vault: %s %s: %w", op, path, err))
+}
+
+// loginRefused reports whether a status means that what was presented is wrong.
+func loginRefused(op string, status int) bool {
+	return (op == opLogin || op == opUnwrap) &&
+		(status == http.StatusBadRequest || status == http.StatusUnauthorized || status == http.StatusNotFound)
+}
+
+// follows asks whether this Vault only follows another for disaster recovery: it answers 400 to everything.
+func (v *Vault) follows(ctx context.Context) bool {
+	h, err := v.client.WithNamespace("").Sys().HealthWithContext(ctx)
+	return err == nil && h.ReplicationDRMode == "secondary"
 }
 
 // sealed asks whether a status 503 means that.

@@ -17,8 +17,12 @@ import (
 // newClient gives vault/api without what it does unasked: it holds no token, follows no redirect, tries nothing twice,
 // uses no proxy, logs nothing and takes nothing from the VAULT_ variables of the environment.
 func newClient(o VaultOptions, t *transport) (*api.Client, error) {
+	address := o.Address
+	if t.socket != "" {
+		address = "http://localhost" // a name for the Host field; the transport dials the socket
+	}
 	c, err := api.NewClient(&api.Config{
-		Address: o.Address,
+		Address: address,
 		HttpClient: &http.Client{
 			Transport:     t,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -17,6 +17,7 @@ import (
 // Operations, as the metric names them.
 const (
 	opLogin  = "login"
+	opUnwrap = "unwrap"
 	opRenew  = "renew"
 	opMounts = "mounts"
 	opRead   = "read"
@@ -28,85 +29,50 @@ const (
 type session struct {
 	client    *api.Client // with the token
 	token     secret.Value
-	ours      bool // from a login, not given to us: it may be revoked
+	source    source // what it came from
+	ours      bool   // from a login, not given to us: it may be revoked
 	renewable bool
 	life      time.Duration // how long it lives after a full renewal; 0: for ever
 	left      time.Duration // how long it lived after the last one
 	expiry    time.Time     // held by Vault.mu; zero: never
+	dead      bool          // held by Vault.mu; the token was found dead, or revoked, and so is what was lent to it
 }
 
 // expired reports whether the token has ended; Vault.mu is held.
 func (s *session) expired() bool { return !s.expiry.IsZero() && !time.Now().Before(s.expiry) }
 
-// method gives the login of the chosen auth method.
-func (o *VaultOptions) method() (func(*Vault, context.Context) (*session, error), error) {
-	switch o.Method {
-	case "token":
-		if o.TokenFile == "" && o.Token.Empty() {
-			return nil, errors.New("vault.auth.token_file: missing; the token method needs it, or $VAULT_TOKEN")
-		}
-		return (*Vault).useToken, nil
-	case "approle":
-		if o.RoleIDFile == "" {
-			return nil, errors.New("vault.auth.role_id_file: missing; the approle method needs it")
-		}
-		return (*Vault).useAppRole, nil
-	case "kubernetes", "jwt", "userpass", "cert", "agent":
-		return nil, fmt.Errorf("vault.auth.method: %s is not built yet; use token or approle", o.Method)
-	}
-	return nil, fmt.Errorf("vault.auth.method: %q is not a method; use token or approle", o.Method)
+// source is an operator's file and what it held at login. Another content leads to another login.
+type source struct {
+	path    string // "": there is none to be watched
+	content secret.Value
 }
 
-// useToken takes the token that is given, and asks Vault how long it lives.
-func (v *Vault) useToken(ctx context.Context) (*session, error) {
-	token := v.o.Token
-	if v.o.TokenFile != "" {
-		var err error
-		if token, err = v.readSecret("token_file", v.o.TokenFile); err != nil {
-			return nil, err
-		}
-		if strings.HasPrefix(token.Reveal(), "{") {
-			return nil, fault.New(fault.VaultDenied, "", fmt.Errorf("vault: token_file %s holds JSON, perhaps a wrapped or encrypted token; a plain token is needed", v.o.TokenFile))
-		}
+// moved reports whether the file holds something else now. One that is gone or unreadable has not moved.
+func (s source) moved() bool {
+	if s.path == "" {
+		return false
 	}
-	s := v.newSession(token)
-	var about struct {
-		Data struct {
-			TTL        int64      `json:"ttl"` // seconds; 0 in the last second too
-			ExpireTime *time.Time `json:"expire_time"`
-			Renewable  bool       `json:"renewable"`
-		} `json:"data"`
-	}
-	err := v.call(ctx, opLogin, "auth/token/lookup-self", s.client, func(ctx context.Context, c *api.Client) error {
-		return read(ctx, c, "auth/token/lookup-self", nil, &about)
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.renewable = about.Data.Renewable
-	if about.Data.ExpireTime != nil {
-		s.lives(max(time.Duration(about.Data.TTL)*time.Second, time.Second))
-	}
-	return s, nil
+	now, _, err := readSecretFile(s.path)
+	return err == nil && !now.Equal(s.content)
 }
 
-// useAppRole logs in with the two files, read anew.
-func (v *Vault) useAppRole(ctx context.Context) (*session, error) {
-	role, err := v.readSecret("role_id_file", v.o.RoleIDFile)
-	if err != nil {
-		return nil, err
-	}
-	in := map[string]string{"role_id": role.Reveal()}
-	if v.o.SecretIDFile != "" {
-		id, err := v.readSecret("secret_id_file", v.o.SecretIDFile)
-		if err != nil {
-			return nil, err
-		}
-		in["secret_id"] = id.Reveal()
-	}
-	path := "auth/" + v.o.AuthMount + "/login"
+// grant is the answer to a login and to a renewal.
+type grant struct {
+	Auth struct {
+		ClientToken   secret.Value `json:"client_token"`
+		LeaseDuration int64        `json:"lease_duration"` // seconds; 0: for ever
+		Renewable     bool         `json:"renewable"`
+		NumUses       int          `json:"num_uses"` // 0: any number
+	} `json:"auth"`
+}
+
+func (g *grant) ttl() time.Duration { return time.Duration(g.Auth.LeaseDuration) * time.Second }
+
+// logIn asks an auth method for a token. path is what follows its mount.
+func (v *Vault) logIn(ctx context.Context, path string, in map[string]string) (*session, error) {
+	path = "auth/" + v.o.AuthMount + "/" + path
 	var out grant
-	err = v.call(ctx, opLogin, path, v.client, func(ctx context.Context, c *api.Client) error {
+	err := v.call(ctx, opLogin, path, v.client, func(ctx context.Context, c *api.Client) error {
 		if err := write(ctx, c, path, in, &out); err != nil {
 			return err
 		}
@@ -121,19 +87,16 @@ func (v *Vault) useAppRole(ctx context.Context) (*session, error) {
 	s := v.newSession(out.Auth.ClientToken)
 	s.ours, s.renewable = true, out.Auth.Renewable
 	s.lives(out.ttl())
+	v.warnUses(out.Auth.NumUses)
 	return s, nil
 }
 
-// grant is the answer to a login and to a renewal.
-type grant struct {
-	Auth struct {
-		ClientToken   secret.Value `json:"client_token"`
-		LeaseDuration int64        `json:"lease_duration"` // seconds; 0: for ever
-		Renewable     bool         `json:"renewable"`
-	} `json:"auth"`
+// warnUses tells that a token wears out: every read costs a use, and a few logins.
+func (v *Vault) warnUses(n int) {
+	if n > 0 {
+		v.log.Warn("vault gave a token of few uses; each call spends one, so set token_num_uses of the role to 0", "uses", n)
+	}
 }
-
-func (g *grant) ttl() time.Duration { return time.Duration(g.Auth.LeaseDuration) * time.Second }
 
 func (v *Vault) newSession(token secret.Value) *session {
 	c := v.client.WithNamespace(v.o.Namespace) // a copy
@@ -148,11 +111,15 @@ func (s *session) lives(d time.Duration) {
 	}
 }
 
-// readSecret reads an operator's file that holds one secret.
+// readSecret reads the file that a key of [vault.auth] names and that holds one secret.
 func (v *Vault) readSecret(key, path string) (secret.Value, error) {
 	s, readable, err := readSecretFile(path)
 	if err != nil {
-		return s, fault.New(fault.VaultDenied, "", fmt.Errorf("vault: %s: %w", key, err))
+		return s, fault.New(fault.VaultDenied, "vault.auth."+key+": cannot be read", err)
+	}
+	if strings.HasPrefix(s.Reveal(), "{") {
+		return secret.Value{}, fault.New(fault.VaultDenied,
+			"vault.auth."+key+": holds JSON, perhaps a whole answer of Vault or an encrypted one; it must hold the bare value", errors.New(path))
 	}
 	if readable {
 		v.log.Warn("a secret file is readable by everybody", "key", "vault.auth."+key, "file", path)

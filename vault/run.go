@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"time"
 
@@ -16,14 +17,15 @@ import (
 
 const (
 	probeEvery = 10 * time.Second       // when nothing else is asked
-	watchEvery = 2 * time.Second        // token_file
+	watchEvery = 2 * time.Second        // the file that the session came from
+	retryRenew = 45 * time.Second       // two thirds of it, while Vault is away
 	provenFor  = time.Second            // a token that was just found valid is not looked up again
 	dropGap    = 5 * time.Second        // at least, between logins that denied calls lead to
 	minWait    = 500 * time.Millisecond // before a renewal
 )
 
 // Run logs in, renews the token at about two thirds of its life, and logs in again when that fails, when the token
-// nears its maximum life, when it turns out to be revoked and when token_file changes. It ends with ctx and gives nil
+// nears its maximum life, when it turns out to be revoked and when a file that it came from changes. It ends with ctx and gives nil
 // then; a mount of the wrong kind is an error. It is called once.
 func (v *Vault) Run(ctx context.Context) error {
 	defer v.transport.reset()
@@ -81,16 +83,16 @@ func (k *keeper) signIn(ctx context.Context) (*session, error) {
 func (k *keeper) tryLogin(ctx context.Context) (*session, error) {
 	ctx, cancel := limit(ctx, loginLimit)
 	defer cancel()
-	s, err := k.login(k.Vault, ctx)
+	s, err := k.method.login(k.Vault, ctx)
 	if err != nil {
-		return nil, err
+		return nil, k.method.explain(&k.o, err)
 	}
 	return s, k.ask(ctx, s)
 }
 
 // ask finds out early whether our mount is of the right kind; any other fault is told to who calls.
 func (k *keeper) ask(ctx context.Context, s *session) error {
-	if k.own.Load() != nil {
+	if k.o.Bare || k.own.Load() != nil {
 		return nil
 	}
 	var m mount
@@ -168,8 +170,8 @@ func (k *keeper) keep(ctx context.Context, s *session) {
 		case <-probe.C:
 			k.probe(ctx)
 		case <-watch.C:
-			if k.moved(s) {
-				k.log.Info("vault token_file has changed")
+			if s.source.moved() {
+				k.log.Info("a file of the vault login has changed", "file", s.source.path)
 				return
 			}
 		case d := <-k.doubts:
@@ -207,7 +209,7 @@ func (k *keeper) renew(ctx context.Context, s *session) bool {
 	})
 	if err != nil {
 		k.log.Warn("vault token was not renewed", "err", err)
-		return false
+		return s.outlasts(err)
 	}
 	s.left = out.ttl()
 	k.mu.Lock()
@@ -227,13 +229,11 @@ func (k *keeper) renew(ctx context.Context, s *session) bool {
 	return true
 }
 
-// moved reports whether token_file holds another token than s.
-func (v *Vault) moved(s *session) bool {
-	if v.o.Method != "token" || v.o.TokenFile == "" {
-		return false
-	}
-	t, _, err := readSecretFile(v.o.TokenFile)
-	return err == nil && !t.Equal(s.token)
+// outlasts reports whether the renewal that failed is worth another try: Vault was away, and the token lives on.
+func (s *session) outlasts(err error) bool {
+	final := errors.Is(err, fault.VaultDenied) || status(err) == http.StatusInternalServerError || status(err) == http.StatusBadRequest
+	s.left = min(time.Until(s.expiry), retryRenew)
+	return !final && s.left > 2*minWait
 }
 
 // judge answers a doubt; false means that s is dead.

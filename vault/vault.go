@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -32,7 +33,7 @@ var errSlow = errors.New("no answer in time")
 
 // VaultOptions say where Vault is and how to log in.
 type VaultOptions struct { //nolint:revive // it stands beside FileOptions
-	Address       string // http://host:port or https://host:port
+	Address       string // http://host:port, https://host:port, or unix:///path of an agent's socket
 	Namespace     string // "": none
 	Mount         string // of the KV secrets engine; "": secret
 	Prefix        string // folder inside the mount; "": sallyport
@@ -42,13 +43,20 @@ type VaultOptions struct { //nolint:revive // it stands beside FileOptions
 
 	ClientCertFile, ClientKeyFile string // PEM; "": no client certificate
 
-	Method       string       // token or approle
-	AuthMount    string       // "": the method's name
-	RoleIDFile   string       // approle
-	SecretIDFile string       // approle; "" for a role that binds none
-	TokenFile    string       // token; read again when it changes
-	Token        secret.Value // token, if there is no TokenFile
-	RevokeOnExit bool         // revoke the token when Run ends, unless it was given to us
+	Method          string       // token, approle, kubernetes, jwt, userpass, cert or agent
+	AuthMount       string       // "": the method's name
+	Role            string       // kubernetes; jwt, "": the mount's default one; cert, "": any that accepts the certificate
+	RoleIDFile      string       // approle
+	SecretIDFile    string       // approle; "" for a role that binds none
+	SecretIDWrapped bool         // SecretIDFile holds a wrapping token, unwrapped once and again when the file changes
+	JWTFile         string       // jwt, kubernetes; "" with kubernetes: the pod's service account
+	Username        string       // userpass
+	PasswordFile    string       // userpass
+	TokenFile       string       // token; read again when it changes
+	Token           secret.Value // token, if there is no TokenFile
+	RevokeOnExit    bool         // revoke the token, unless it was given to us, and what was lent by leases, when Run ends
+
+	Bare bool // no records of ours lie there: Mount is not asked about
 
 	Log        *slog.Logger          // nil: none
 	Registerer prometheus.Registerer // nil: no metrics
@@ -64,7 +72,8 @@ type Vault struct {
 	metrics   *metrics
 	transport *transport
 	client    *api.Client // without a token
-	login     func(*Vault, context.Context) (*session, error)
+	method    *method
+	unwrapped unwrapped             // Run's goroutine only
 	own       atomic.Pointer[mount] // where our records lie; nil: not known yet
 	writing   chan struct{}         // holds one token: writes to KV version 1 are made one after the other
 	doubts    chan doubt
@@ -89,14 +98,16 @@ type Status struct {
 
 // NewVault makes the store. It does no I/O; its errors name a setting.
 func NewVault(o VaultOptions) (*Vault, error) {
-	login, err := o.method()
+	method, err := o.method()
 	if err != nil {
 		return nil, err
 	}
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	t := &transport{caFile: o.CAFile, certFile: o.ClientCertFile, keyFile: o.ClientKeyFile, serverName: o.TLSServerName}
+	t := &transport{
+		socket: socket(o.Address), caFile: o.CAFile, certFile: o.ClientCertFile, keyFile: o.ClientKeyFile, serverName: o.TLSServerName,
+	}
 	client, err := newClient(o, t)
 	if err != nil {
 		return nil, err
@@ -106,7 +117,7 @@ func NewVault(o VaultOptions) (*Vault, error) {
 		return nil, err
 	}
 	v := &Vault{
-		o: o, log: o.Log, metrics: m, transport: t, client: client, login: login,
+		o: o, log: o.Log, metrics: m, transport: t, client: client, method: method,
 		doubts: make(chan doubt), changed: make(chan struct{}), writing: make(chan struct{}, 1),
 	}
 	v.circuit = newCircuit(func() bool { return v.Status().Up })
@@ -123,9 +134,8 @@ func (o *VaultOptions) complete() error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	u, err := url.Parse(o.Address)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return errors.New("vault.address: want http://HOST:PORT or https://HOST:PORT")
+	if !validAddress(o.Address) {
+		return errors.New("vault.address: want http://HOST:PORT, https://HOST:PORT or unix:///PATH")
 	}
 	for _, p := range []struct {
 		key, def string
@@ -138,6 +148,12 @@ func (o *VaultOptions) complete() error {
 			return fmt.Errorf("vault.%s: %q is not a path of letters, digits and . _ - with / between", p.key, *p.s)
 		}
 	}
+	if strings.Contains(o.Username, "/") || strings.Trim(o.Username, ".") == "" && o.Username != "" {
+		return fmt.Errorf("vault.auth.username: %q is not the name of a user", o.Username)
+	}
+	if o.SecretIDWrapped && o.SecretIDFile == "" {
+		return errors.New("vault.auth.secret_id_file: missing; vault.auth.secret_id_wrapped says that it holds a wrapping token")
+	}
 	if (o.ClientCertFile == "") != (o.ClientKeyFile == "") {
 		return errors.New("vault.client_cert_file and vault.client_key_file: want both or none")
 	}
@@ -145,6 +161,23 @@ func (o *VaultOptions) complete() error {
 		return fmt.Errorf("vault.kv_version: %d is not a version; want 1 or 2, or 0 to ask the mount", o.KVVersion)
 	}
 	return nil
+}
+
+func validAddress(s string) bool {
+	if path := socket(s); path != "" {
+		return filepath.IsAbs(path)
+	}
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
+}
+
+// socket gives PATH of the address unix:///PATH or unix:/PATH; "": it is another one, or names none.
+func socket(address string) string {
+	path, ok := strings.CutPrefix(address, "unix:")
+	if !ok {
+		return ""
+	}
+	return strings.TrimPrefix(path, "//")
 }
 
 // Status gives what is known of Vault now. It makes no call.

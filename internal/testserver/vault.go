@@ -188,7 +188,8 @@ func (v *Vault) Do(t testing.TB, method, path string, body any) map[string]any {
 	return m
 }
 
-func (v *Vault) request(t testing.TB, method, path string, body any) (int, map[string]any) {
+// request takes fields of the header as names and values in turn.
+func (v *Vault) request(t testing.TB, method, path string, body any, header ...string) (int, map[string]any) {
 	t.Helper()
 	data, err := json.Marshal(body)
 	if err != nil {
@@ -199,6 +200,9 @@ func (v *Vault) request(t testing.TB, method, path string, body any) (int, map[s
 		t.Fatal(err)
 	}
 	req.Header.Set("X-Vault-Token", v.Token)
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
 	resp, err := v.client.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -215,39 +219,6 @@ func (v *Vault) request(t testing.TB, method, path string, body any) (int, map[s
 func (v *Vault) Policy(t testing.TB, name, rules string) {
 	t.Helper()
 	v.Do(t, http.MethodPut, "sys/policies/acl/"+name, map[string]any{"policy": rules})
-}
-
-// AppRole makes a role of the approle auth method, enabled if it is not yet, and gives its role id and a secret id.
-// settings are the role's, such as token_ttl, token_max_ttl and token_policies.
-func (v *Vault) AppRole(t testing.TB, role string, settings map[string]any) (roleID, secretID string) {
-	t.Helper()
-	if auth := v.Do(t, http.MethodGet, "sys/auth", nil); auth["approle/"] == nil {
-		v.Do(t, http.MethodPost, "sys/auth/approle", map[string]any{"type": "approle"})
-	}
-	v.Do(t, http.MethodPost, "auth/approle/role/"+role, settings)
-	return v.value(t, http.MethodGet, "auth/approle/role/"+role+"/role-id", "role_id"),
-		v.value(t, http.MethodPost, "auth/approle/role/"+role+"/secret-id", "secret_id")
-}
-
-func (v *Vault) value(t testing.TB, method, path, field string) string {
-	t.Helper()
-	data, _ := v.Do(t, method, path, map[string]any{})["data"].(map[string]any)
-	s, ok := data[field].(string)
-	if !ok {
-		t.Fatalf("vault: %s %s: no %s", method, path, field)
-	}
-	return s
-}
-
-// NewToken makes a token; settings are those of auth/token/create, such as policies and ttl.
-func (v *Vault) NewToken(t testing.TB, settings map[string]any) string {
-	t.Helper()
-	auth, _ := v.Do(t, http.MethodPost, "auth/token/create", settings)["auth"].(map[string]any)
-	s, ok := auth["client_token"].(string)
-	if !ok {
-		t.Fatal("vault: no token was made")
-	}
-	return s
 }
 
 // Seal seals the server.
