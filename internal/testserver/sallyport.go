@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -76,6 +77,7 @@ type Daemon struct {
 	Bin, Config, State string
 	Proxy, Admin       string // addresses
 	Env                []string
+	Wrap               []string // a program and its arguments that runs the program of its last ones; empty: none
 }
 
 // Sallyport runs the daemon with this configuration and waits until it is
@@ -112,7 +114,8 @@ func (d *Daemon) Write(tb testing.TB, config string) {
 
 // Command is the program with the daemon's configuration and state folder.
 func (d *Daemon) Command(args ...string) *exec.Cmd {
-	cmd := exec.Command(d.Bin, append([]string{"--config", d.Config, "--state-dir", d.State}, args...)...)
+	line := slices.Concat(d.Wrap, []string{d.Bin, "--config", d.Config, "--state-dir", d.State}, args)
+	cmd := exec.Command(line[0], line[1:]...)
 	cmd.Env = d.Env
 	return cmd
 }
@@ -133,15 +136,28 @@ func (d *Daemon) Run(tb testing.TB, args ...string) (stdout, stderr string, exit
 // Serve runs the daemon and waits until it is ready.
 func (d *Daemon) Serve(tb testing.TB) {
 	tb.Helper()
+	d.Launch(tb)
+	d.await(tb, "ready", d.ready)
+}
+
+// Launch runs the daemon and waits until it listens: it may not be ready, for want of its Vault.
+func (d *Daemon) Launch(tb testing.TB) {
+	tb.Helper()
 	_ = os.Remove(filepath.Join(d.State, "addresses.json"))
 	d.Process = Start(tb, d.Command("serve"))
+	p := d.Process
 	tb.Cleanup(func() {
-		if log := d.Log(); strings.Contains(log, "WARNING: DATA RACE") {
+		if log := p.Log(); strings.Contains(log, "WARNING: DATA RACE") {
 			tb.Errorf("a data race in the daemon:\n%s", log)
 		}
 	})
+	d.await(tb, "listening", func() bool { return d.addresses() == nil })
+}
+
+func (d *Daemon) await(tb testing.TB, what string, is func() bool) {
+	tb.Helper()
 	for range 600 {
-		if d.addresses() == nil && d.ready() {
+		if is() {
 			return
 		}
 		select {
@@ -150,7 +166,7 @@ func (d *Daemon) Serve(tb testing.TB) {
 		case <-time.After(25 * time.Millisecond):
 		}
 	}
-	tb.Fatalf("the daemon is not ready:\n%s", d.Log())
+	tb.Fatalf("the daemon is not %s:\n%s", what, d.Log())
 }
 
 func (d *Daemon) addresses() error {

@@ -1,0 +1,321 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/testserver"
+)
+
+// What a request may wait for a credential that is not held, and what a busy machine adds to it.
+const (
+	uncachedWait = 2 * time.Second
+	busyMachine  = 900 * time.Millisecond
+)
+
+// vaultWorld is a world whose credentials lie in a real Vault: api/default, api/second, api/third and plain/default.
+type vaultWorld struct {
+	*world
+	vault  *testserver.Vault
+	client *http.Client // a runner that keeps its connections; set when the daemon runs
+	fresh  *http.Client // one that opens a connection for each request
+	valid  []string     // what the upstreams may be sent as credentials
+}
+
+// records are the credentials of a vaultWorld by PROVIDER/NAME.
+var records = map[string]map[string]string{
+	"api/default":   {"type": "bearer", "token": apiToken},
+	"api/second":    {"type": "bearer", "token": apiToken + "-second"},
+	"api/third":     {"type": "bearer", "token": apiToken + "-third"},
+	"plain/default": {"type": "api_key", "api_key": plainKey},
+}
+
+// newVaultWorld makes the upstreams, fills the Vault and runs the daemon. The Vault must be unsealed.
+func newVaultWorld(t *testing.T, v *testserver.Vault, address, settings, auth string) *vaultWorld {
+	t.Helper()
+	w := prepareVaultWorld(t)
+	w.fill(t, v)
+	w.launch(t, address, settings, auth)
+	w.becomes(t, "at the start", http.StatusOK, `{"status":"ok"}`, 10*time.Second)
+	return w
+}
+
+func prepareVaultWorld(t *testing.T) *vaultWorld {
+	t.Helper()
+	return &vaultWorld{world: prepareWorld(t), valid: []string{
+		"Bearer " + apiToken, "Bearer " + apiToken + "-second", "Bearer " + apiToken + "-third", plainKey,
+	}}
+}
+
+// fill writes the records into Vault.
+func (w *vaultWorld) fill(t *testing.T, v *testserver.Vault) {
+	t.Helper()
+	w.vault = v
+	v.Policy(t, "sallyport", vaultPolicy)
+	for name, fields := range records {
+		v.Do(t, http.MethodPost, "secret/data/sallyport/credentials/default/production/"+name, map[string]any{"data": fields})
+	}
+}
+
+// launch runs the daemon on the Vault at address; settings are lines of [vault], auth those of [vault.auth] and what
+// follows, in which {dir} stands for a folder of the test.
+func (w *vaultWorld) launch(t *testing.T, address, settings, auth string, env ...string) {
+	t.Helper()
+	w.Daemon = testserver.Prepare(t, w.frame(open+`
+[store]
+backend = "vault"
+[vault]
+address = "`+address+`"
+`+settings+`
+[vault.auth]
+`+auth), env...)
+	w.Launch(t)
+	w.client, w.fresh = w.runner(t, false), w.runner(t, true)
+}
+
+// runner gives a client behind the daemon. A refused CONNECT is its error, as refusal.
+func (w *vaultWorld) runner(t *testing.T, fresh bool) *http.Client {
+	t.Helper()
+	c := w.Client(t)
+	c.Timeout = 20 * time.Second
+	tr, _ := c.Transport.(*http.Transport)
+	tr.DisableKeepAlives = fresh
+	tr.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+		if resp.StatusCode != http.StatusOK {
+			return &refusal{resp.StatusCode, codeOf(resp)}
+		}
+		return nil
+	}
+	return c
+}
+
+type refusal struct {
+	status int
+	code   string
+}
+
+func (r *refusal) Error() string { return fmt.Sprintf("CONNECT refused: %d %s", r.status, r.code) }
+
+// codeOf gives the code of a fault of ours, or what we tell about an upstream's answer.
+func codeOf(resp *http.Response) string {
+	_, details, _ := strings.Cut(resp.Header.Get("Proxy-Status"), `details="`)
+	code, _, _ := strings.Cut(details, `"`)
+	return code
+}
+
+// tokenFile gives the lines of [vault.auth] for a token, and the file that holds it.
+func tokenFile(t *testing.T, token string) (lines, file string) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "vault-token")
+	rewrite(t, file, token)
+	return fmt.Sprintf("token_file = %q\n", file), file
+}
+
+// appRole gives the lines of [vault.auth] for a role with these settings.
+func appRole(t *testing.T, v *testserver.Vault, settings map[string]any) string {
+	t.Helper()
+	settings["token_policies"] = "sallyport"
+	role, secret := v.AppRole(t, "sallyport", settings)
+	dir := t.TempDir()
+	rewrite(t, filepath.Join(dir, "role"), role)
+	rewrite(t, filepath.Join(dir, "secret"), secret)
+	return fmt.Sprintf("method = \"approle\"\nrole_id_file = %q\nsecret_id_file = %q\n", filepath.Join(dir, "role"), filepath.Join(dir, "secret"))
+}
+
+func rewrite(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reply is what a runner was answered.
+type reply struct {
+	status int
+	code   string // of a fault of ours, as Proxy-Status tells it
+	took   time.Duration
+	err    error
+}
+
+func (r reply) String() string {
+	return fmt.Sprintf("status %d %s after %v (%v)", r.status, r.code, r.took.Round(time.Millisecond), r.err)
+}
+
+// ask sends one request to the provider's upstream through the daemon, with the credential that name picks; "" is none.
+func (w *vaultWorld) ask(c *http.Client, provider, name string) reply {
+	target := "https://" + w.api.Addr + "/x"
+	if provider == "plain" {
+		target = "http://" + w.plain.Addr + "/x"
+	}
+	req, err := http.NewRequest(http.MethodGet, target, nil)
+	if err != nil {
+		return reply{err: err}
+	}
+	if name != "" {
+		req.Header.Set("Sallyport-Credential", name)
+	}
+	began := time.Now()
+	resp, err := c.Do(req)
+	if refused := (*refusal)(nil); errors.As(err, &refused) {
+		return reply{refused.status, refused.code, time.Since(began), nil}
+	}
+	if err != nil {
+		return reply{took: time.Since(began), err: err}
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	_ = resp.Body.Close()
+	return reply{resp.StatusCode, codeOf(resp), time.Since(began), err}
+}
+
+// served checks that a request is answered by the upstream in time.
+func (w *vaultWorld) served(t *testing.T, what, provider, name string) {
+	t.Helper()
+	if r := w.ask(w.fresh, provider, name); r.err != nil || r.status != http.StatusOK || r.took > uncachedWait+busyMachine {
+		t.Errorf("%s: %s/%s: %v, want 200 within %v", what, provider, name, r, uncachedWait)
+	}
+}
+
+// resumes checks that a request is served soon after Vault has come back: a refusal is remembered for some seconds.
+func (w *vaultWorld) resumes(t *testing.T, what, provider, name string) {
+	t.Helper()
+	const limit = 10 * time.Second
+	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		r := w.ask(w.fresh, provider, name)
+		if r.status == http.StatusOK {
+			return
+		}
+		if r.err != nil || time.Since(began) > limit {
+			t.Errorf("%s: %s/%s: still %v after %v", what, provider, name, r, limit)
+			return
+		}
+	}
+}
+
+// refused checks that a request gets our fault in time.
+func (w *vaultWorld) refused(t *testing.T, what, provider, name string, code fault.Code) {
+	t.Helper()
+	r, want := w.ask(w.fresh, provider, name), fault.New(code, "", nil).Status()
+	if r.err != nil || r.status != want || r.code != string(code) {
+		t.Errorf("%s: %s/%s: %v, want %d %s", what, provider, name, r, want, code)
+	}
+	if r.took > uncachedWait+busyMachine {
+		t.Errorf("%s: %s/%s waited %v for what is not held, want %v at most", what, provider, name, r.took, uncachedWait)
+	}
+}
+
+// neverBare checks that whatever has reached an upstream carried a credential, and nothing reached another one.
+func (w *vaultWorld) neverBare(t *testing.T, what string) {
+	t.Helper()
+	for _, g := range w.api.Take() {
+		if got := g.Header.Values("Authorization"); len(got) != 1 || !slices.Contains(w.valid, got[0]) {
+			t.Errorf("%s: %s %s left with %d credentials, or a wrong one", what, g.Method, g.Target, len(got))
+		}
+	}
+	for _, g := range w.plain.Take() {
+		if got := g.Header.Values("X-Api-Key"); len(got) != 1 || !slices.Contains(w.valid, got[0]) {
+			t.Errorf("%s: %s %s left with %d credentials, or a wrong one", what, g.Method, g.Target, len(got))
+		}
+	}
+	w.other.Nothing(t, what)
+}
+
+// becomes waits until /readyz answers so.
+func (w *vaultWorld) becomes(t *testing.T, what string, status int, body string, within time.Duration) {
+	t.Helper()
+	began := time.Now()
+	for {
+		s, b := w.Call(t, http.MethodGet, "/readyz", nil)
+		if s == status && strings.Contains(b, body) {
+			return
+		}
+		if time.Since(began) > within {
+			t.Fatalf("%s: /readyz is %d %s after %v, want %d %s; the log ends with\n%s", what, s, b, within, status, body, w.logEnd())
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// logEnd gives the last lines of the daemon's log.
+func (w *vaultWorld) logEnd() string {
+	lines := strings.Split(strings.TrimSpace(w.Log()), "\n")
+	return strings.Join(lines[max(0, len(lines)-12):], "\n")
+}
+
+const degraded = `{"status":"degraded","degraded":["vault"]}`
+
+// gauge checks a metric by a predicate.
+func (w *vaultWorld) gauge(t *testing.T, what, name string, right func(float64) bool) {
+	t.Helper()
+	s := w.metric(t, name)
+	if v, err := strconv.ParseFloat(s, 64); err != nil || !right(v) {
+		t.Errorf("%s: %s is %q", what, name, s)
+	}
+}
+
+func is(want float64) func(float64) bool { return func(v float64) bool { return v == want } }
+func over(min float64) func(float64) bool {
+	return func(v float64) bool { return v > min }
+}
+
+// traffic sends requests with held credentials until end is called, which checks that none of them failed.
+func (w *vaultWorld) traffic(t *testing.T, what string) (end func()) {
+	t.Helper()
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var sent int
+	var failed []reply
+	for _, provider := range []string{"api", "plain"} {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(20 * time.Millisecond):
+				}
+				r := w.ask(w.client, provider, "")
+				mu.Lock()
+				if sent++; r.err != nil || r.status != http.StatusOK {
+					failed = append(failed, r)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	return func() {
+		t.Helper()
+		close(stop)
+		wg.Wait()
+		if len(failed) > 0 || sent == 0 {
+			t.Errorf("%s: %d of %d requests with held credentials failed: %v", what, len(failed), sent, failed)
+		}
+		t.Logf("%s: %d requests with held credentials", what, sent)
+	}
+}
+
+// hold has the daemon read the default credentials of both providers, and know of the others.
+func (w *vaultWorld) hold(t *testing.T) {
+	t.Helper()
+	w.served(t, "while Vault is there", "api", "")
+	w.served(t, "while Vault is there", "plain", "")
+}
+
+// vaultTLS gives options for a Vault with a certificate of ca.
+func vaultTLS(t *testing.T, ca *testserver.CA) testserver.VaultOptions {
+	t.Helper()
+	_, file := ca.Leaf(t, "127.0.0.1", "localhost")
+	return testserver.VaultOptions{Cert: file, Key: file, CA: ca.File}
+}
