@@ -2,14 +2,18 @@ package auth
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"io"
 	"math"
 	"mime"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -23,96 +27,245 @@ const (
 	maxLife     = 10 * 365 * 24 * time.Hour // a longer one is a mistake in the unit
 )
 
+// reply is an answer of a token endpoint as it came, up to maxAnswer.
+type reply struct {
+	Status int
+	Type   string // Content-Type
+	Body   []byte
+}
+
 // endpoint stands between x/oauth2 and a token endpoint. It bounds the answer,
 // turns whatever is no token into a fault, and gives x/oauth2 one plain form of
-// the rest: its own reading fails on an expires_in of 3600.0 and takes a missing
-// one for a token without end.
+// the rest: its own reading fails on an expires_in of 3600.0, drops what it does
+// not know and takes a missing expires_in for a token without end.
 type endpoint struct {
-	next http.RoundTripper
-	life time.Duration // of the token in the last answer
+	next  http.RoundTripper
+	stage func(reply) // told of a 2xx answer before anybody reads it; nil: nobody
+	out   outcomeOf
+}
+
+// outcomeOf is how one exchange ended.
+type outcomeOf struct {
+	granted
+	lost    bool // it was sent, and what came back does not tell whether it was acted on
+	refused bool // the endpoint says that the grant itself is no good
 }
 
 // RoundTrip implements http.RoundTripper. Its errors are *fault.Fault and quote
 // nothing that the endpoint said.
 func (e *endpoint) RoundTrip(req *http.Request) (*http.Response, error) {
-	req = req.Clone(req.Context())
+	sent := atomic.Bool{}
+	req = req.Clone(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
+	}))
+	req.Close = true // a connection that the server is about to close is none to spend a grant on
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "sallyport")
 	resp, err := e.next.RoundTrip(req)
 	if err != nil {
+		e.out.lost = sent.Load()
 		return nil, unreached(req.URL.Host, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
+	e.out.lost = resp.StatusCode/100 == 2 || resp.StatusCode == http.StatusBadGateway || resp.StatusCode == http.StatusGatewayTimeout
+	if err != nil && resp.StatusCode/100 != 2 {
 		return nil, unreached(req.URL.Host, err)
 	}
 	if len(body) > maxAnswer {
 		return nil, noToken(req.URL.Host, "sent more than 1 MiB")
 	}
-	a := readAnswer(resp.Header, body)
-	if f := a.fault(req.URL.Host, resp); f != nil {
-		return nil, f
+	if e.stage != nil && resp.StatusCode/100 == 2 {
+		e.stage(reply{resp.StatusCode, resp.Header.Get("Content-Type"), body})
 	}
-	e.life = a.life()
-	return a.plain(req), nil
+	if err := e.judge(req.URL.Host, resp, body, err); err != nil {
+		return nil, err
+	}
+	return e.out.plain(req), nil
+}
+
+// judge reads an answer; cut is why its body ended early, nil if it did not.
+func (e *endpoint) judge(host string, resp *http.Response, body []byte, cut error) error {
+	a := readAnswer(reply{resp.StatusCode, resp.Header.Get("Content-Type"), body})
+	e.out.granted = a.granted()
+	if cut != nil && a.AccessToken == "" {
+		return unreached(host, cut)
+	}
+	if a.Error != "" && resp.StatusCode < 500 {
+		e.out.lost = false
+	}
+	f := a.fault(host, resp)
+	if f == nil {
+		e.out.lost = false
+		return nil
+	}
+	e.out.refused = f.Code == fault.InvalidGrant && (resp.StatusCode/100 == 2 || resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusUnauthorized)
+	return f
 }
 
 // answer of a token endpoint, read as leniently as it can be without guessing.
 type answer struct {
-	AccessToken, TokenType string
-	ExpiresIn              any    // nil: not told
-	Error                  string // code; "?" for one that is no string
+	AccessToken, RefreshToken, TokenType, Scope string
+	ExpiresIn                                   any    // seconds; nil: not told
+	ExpiresAt                                   any    // a time, or Unix seconds; nil: not told
+	RefreshExpiresIn                            any    // seconds; nil: not told
+	Error                                       string // code; "?" for one that is no string
 }
 
-func readAnswer(h http.Header, body []byte) answer {
+// readAnswer reads JSON, a form, or what is left of JSON that was cut.
+func readAnswer(r reply) answer {
 	var m map[string]any
-	if json.Unmarshal(body, &m) == nil {
-		a := answer{ExpiresIn: m["expires_in"]}
-		a.AccessToken, _ = m["access_token"].(string)
-		a.TokenType, _ = m["token_type"].(string)
-		switch e := m["error"].(type) {
-		case nil:
-		case string:
-			a.Error = e
-		default:
-			a.Error = "?"
+	if json.Unmarshal(r.Body, &m) == nil {
+		return answerOf(m)
+	}
+	t, _, _ := mime.ParseMediaType(r.Type)
+	if t == "application/x-www-form-urlencoded" || t == "text/plain" {
+		if v, err := url.ParseQuery(strings.TrimSpace(string(r.Body))); err == nil && len(v["access_token"])+len(v["error"]) > 0 {
+			m := map[string]any{}
+			for name := range v {
+				m[name] = v.Get(name)
+			}
+			return answerOf(m)
 		}
-		return a
 	}
-	t, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
-	if t != "application/x-www-form-urlencoded" && t != "text/plain" {
+	if r.Status/100 != 2 {
 		return answer{}
 	}
-	v, err := url.ParseQuery(strings.TrimSpace(string(body)))
-	if err != nil {
-		return answer{}
+	return answer{AccessToken: salvage(r.Body, "access_token"), RefreshToken: salvage(r.Body, "refresh_token")}
+}
+
+// nests are where some endpoints put the token in their answer: Slack the
+// person's, others everything.
+var nests = []string{"authed_user", "data", "result"}
+
+func answerOf(m map[string]any) answer {
+	var a answer
+	switch e := m["error"].(type) {
+	case nil:
+	case string:
+		a.Error = e
+	default:
+		a.Error = "?"
 	}
-	return answer{v.Get("access_token"), v.Get("token_type"), v.Get("expires_in"), v.Get("error")}
+	for _, nest := range nests {
+		if inner, ok := m[nest].(map[string]any); ok && text(m, "access_token", "accessToken") == "" && text(inner, "access_token", "accessToken") != "" {
+			m = inner
+		}
+	}
+	a.AccessToken, a.RefreshToken = text(m, "access_token", "accessToken"), text(m, "refresh_token", "refreshToken")
+	a.TokenType, a.Scope = text(m, "token_type", "tokenType"), text(m, "scope")
+	a.ExpiresIn = first(m, "expires_in", "expiresIn", "ext_expires_in")
+	a.ExpiresAt = first(m, "expires_at", "expires_on", "expiresAt")
+	a.RefreshExpiresIn = first(m, "refresh_token_expires_in", "refresh_expires_in", "x_refresh_token_expires_in")
+	return a
+}
+
+func first(m map[string]any, names ...string) any {
+	for _, n := range names {
+		if v := m[n]; v != nil {
+			return v
+		}
+	}
+	return nil
+}
+
+func text(m map[string]any, names ...string) string {
+	s, _ := first(m, names...).(string)
+	return s
+}
+
+var quoted = regexp.MustCompile(`"([a-zA-Z_]+)"\s*:\s*("(?:[^"\\]|\\.)*")`)
+
+// salvage gives a whole string member of JSON that was cut; empty: there is none.
+func salvage(body []byte, name string) string {
+	for _, m := range quoted.FindAllSubmatch(body, 100) {
+		var s string
+		if string(m[1]) == name && json.Unmarshal(m[2], &s) == nil {
+			return s
+		}
+	}
+	return ""
+}
+
+// granted is what the answer gives.
+func (a answer) granted() granted {
+	g := granted{access: a.AccessToken, refresh: a.RefreshToken, scheme: a.TokenType, scope: a.Scope, life: a.life()}
+	if s := seconds(a.RefreshExpiresIn); s > 0 {
+		g.refreshLife = lifeOf(s)
+	}
+	return g
 }
 
 // life of the token. A positive number is believed as it stands, in whatever
-// form; anything else tells nothing.
+// form; else the time of its end, told beside it or inside of it, is.
 func (a answer) life() time.Duration {
+	if s := seconds(a.ExpiresIn); s > 0 {
+		return lifeOf(s)
+	}
+	end := timeOf(a.ExpiresAt)
+	if end.IsZero() {
+		end = jwtExpiry(a.AccessToken)
+	}
+	if d := time.Until(end); d > 0 {
+		return lifeOf(d.Seconds())
+	}
+	return defaultLife
+}
+
+func seconds(v any) float64 {
 	var s float64
-	switch v := a.ExpiresIn.(type) {
+	switch v := v.(type) {
 	case float64:
 		s = v
 	case string:
 		s, _ = strconv.ParseFloat(strings.TrimSpace(v), 64)
 	}
-	switch {
-	case math.IsNaN(s) || s <= 0:
-		return defaultLife
-	case s >= maxLife.Seconds():
+	if math.IsNaN(s) {
+		return 0
+	}
+	return s
+}
+
+func lifeOf(s float64) time.Duration {
+	if s >= maxLife.Seconds() {
 		return maxLife
 	}
 	return time.Duration(s * float64(time.Second))
 }
 
+// timeOf reads RFC 3339 or Unix seconds; zero: neither.
+func timeOf(v any) time.Time {
+	if s, ok := v.(string); ok {
+		if t, err := time.Parse(time.RFC3339, s); err == nil {
+			return t
+		}
+	}
+	if s := seconds(v); s > 0 && s < 1<<40 {
+		return time.Unix(int64(s), 0)
+	}
+	return time.Time{}
+}
+
+// jwtExpiry reads the exp of an access token that is a JWT (RFC 9068); zero: it
+// is none. Nothing is verified: it only tells when the token is of no use.
+func jwtExpiry(token string) time.Time {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return time.Time{}
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	var claims struct {
+		Exp any `json:"exp"`
+	}
+	if err != nil || json.Unmarshal(payload, &claims) != nil {
+		return time.Time{}
+	}
+	return timeOf(claims.Exp)
+}
+
 // plain is the answer in the form of RFC 6749 section 5.1.
-func (a answer) plain(req *http.Request) *http.Response {
-	b, _ := json.Marshal(map[string]string{"access_token": a.AccessToken, "token_type": a.TokenType}) // strings cannot fail
+func (g granted) plain(req *http.Request) *http.Response {
+	b, _ := json.Marshal(map[string]string{"access_token": g.access, "token_type": g.scheme}) // strings cannot fail
 	return &http.Response{
 		StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: req,
 		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(b)), ContentLength: int64(len(b)),
@@ -136,6 +289,9 @@ var codes = map[string]fault.Code{
 	"invalid_request":         fault.InvalidClient, // the client's parameters, or how it authenticates
 	"unsupported_grant_type":  fault.InvalidClient,
 	"invalid_grant":           fault.InvalidGrant,
+	"bad_refresh_token":       fault.InvalidGrant, // GitHub
+	"invalid_refresh_token":   fault.InvalidGrant, // Slack
+	"refresh_token_reused":    fault.InvalidGrant, // OpenAI
 	"access_denied":           fault.AccessDenied,
 	"invalid_scope":           fault.InvalidScope,
 	"invalid_target":          fault.InvalidScope,

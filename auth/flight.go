@@ -38,7 +38,7 @@ type job struct {
 
 // force: the upstream refused a token that could be renewed.
 func (j job) force() bool {
-	return j.rejected && j.mayForce && j.injector != nil && !j.injector.Expiry.IsZero()
+	return j.rejected && j.mayForce && j.injector != nil && j.injector.renewable()
 }
 
 // due: the record as it was needs a new injector.
@@ -116,9 +116,31 @@ func (s *Source) fetch(f *flight, j job) (o outcome) {
 		o.record, record = c, c
 	}
 	if o.changed || j.due() && j.mayMint {
-		o.injector, o.mintFault = s.mint(record, j.injector != nil && !o.changed)
+		s.make(&o, j, record)
 	}
 	return o
+}
+
+// make makes an injector of the record: of the token that it holds or that a
+// keeper gets, if its type has one.
+func (s *Source) make(o *outcome, j job, record *credential.Credential) {
+	renew := j.injector != nil && !o.changed
+	k, _ := Lookup(TypeOf(s.o.Provider, record))
+	if s.o.Keeper == nil || k.Grant == "" {
+		o.injector, o.mintFault = s.mint(record, renew)
+		return
+	}
+	d := Demand{Provider: s.o.Provider, Client: s.o.Client, Record: record}
+	if j.injector != nil && (renew || j.rejected) {
+		d.Have = j.injector.token
+	}
+	got, err := s.o.Keeper.Obtain(s.o.Life, d)
+	if err != nil {
+		o.mintFault = s.asFault(err)
+		s.o.Log.Warn("credential not made", "credential", s.o.Ref.String(), "type", k.Name, "error", o.mintFault)
+		return
+	}
+	o.record, o.injector = got.Record, got.Injector
 }
 
 // get reads the record. A reading that the store may take its time for begins

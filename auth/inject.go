@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/sallyport/sallyport/internal/provider"
+	"github.com/sallyport/sallyport/internal/secret"
 )
 
 // Injector puts a credential on a request. It is immutable and used by many
@@ -28,7 +29,9 @@ type Injector struct {
 	set       []func(*http.Request) error
 	body      bool
 	cookies   bool
-	stored    bool // its token was in the record: nobody was asked for it
+	stored    bool         // its token was in the record: nobody was asked for it
+	token     secret.Value // the access token that it carries; empty: it carries none
+	early     float64      // by how much of the margin it is renewed before that: up to a tenth, or later
 	redact    redaction
 }
 

@@ -29,7 +29,10 @@ type Kind struct {
 	// others do no I/O. Errors are *fault.Fault and quote no value.
 	Mint func(context.Context, Material) (*Injector, error)
 
-	plan func(Material) error // what Mint would fail with before any I/O; nil: Mint itself does no I/O
+	plan      func(Material) error                       // what Mint would fail with before any I/O; nil: Mint itself does no I/O
+	ask       func(Kind, Material) (tokenRequest, error) // for a token, without a refresh token; nil: there is no such way
+	refreshes bool                                       // a refresh token in the record is used
+	asksScope bool                                       // the record's scope is what is asked for, not what was given
 }
 
 // Material is what an injector is made of.
@@ -106,28 +109,28 @@ var kinds = []Kind{
 		Name: "basic_api_key", Doc: "a user name and a password, and an API key where the provider wants it",
 		Required: []string{"username", "password", "api_key"}, Optional: []string{"url"}, Places: basicUser,
 	}),
-	{
+	tokens(Kind{
 		Name: "oauth2_authorization_code", Doc: "a grant that a person gave on a consent page or with a device code (RFC 6749 section 4.1, RFC 8628)",
 		Required: []string{"client_id", "client_secret", "refresh_token"},
 		Optional: []string{"access_token", "token_type", "expires_in", "expires_at", "created_at", "scope"},
-		Places:   accessToken, Grant: "authorization_code", Later: true,
-	},
-	clientCredentials(Kind{
+		Places:   accessToken, Grant: "authorization_code", refreshes: true,
+	}),
+	tokens(Kind{
 		Name: "oauth2_client_credentials", Doc: "the OAuth client's own account (RFC 6749 section 4.4)",
 		Required: []string{"client_id", "client_secret"}, Optional: []string{"token_url", "scope", "audience"},
-		Places: accessToken, Grant: "client_credentials",
+		Places: accessToken, Grant: "client_credentials", ask: askClientCredentials, asksScope: true,
 	}),
-	{
+	tokens(Kind{
 		Name: "oauth2_password", Doc: "a user name and a password that are changed for a token (RFC 6749 section 4.3)",
 		Required: []string{"username", "password"},
 		Optional: []string{"client_id", "client_secret", "token_url", "refresh_url", "scope"},
-		Places:   accessToken, Grant: "password", Later: true,
-	},
-	{
+		Places:   accessToken, Grant: "password", ask: askPassword, refreshes: true, asksScope: true,
+	}),
+	tokens(Kind{
 		Name: "oauth2_refresh_token", Doc: "a refresh token that was obtained elsewhere (RFC 6749 section 6)",
 		Required: []string{"refresh_token"}, Optional: []string{"client_id", "client_secret", "token_url"},
-		Places: accessToken, Grant: "refresh_token", Later: true,
-	},
+		Places: accessToken, Grant: "refresh_token", refreshes: true,
+	}),
 	{
 		Name: "oauth2_jwt_bearer", Doc: "an assertion that is signed with a private key (RFC 7523)",
 		Required: []string{"private_key", "issuer", "subject"}, Optional: []string{"audience", "key_id", "scope", "token_url"},

@@ -184,7 +184,7 @@ func TestTokenOfTheRecord(t *testing.T) {
 		if got := sent(t, first); got != "token held" || e.posts() != 0 {
 			t.Fatalf("%q after %d posts, want the record's token", got, e.posts())
 		}
-		time.Sleep(8 * time.Minute)
+		time.Sleep(8*time.Minute + 15*time.Second)
 		get(t, s)
 		synctest.Wait()
 		if got := sent(t, get(t, s)); got != "Bearer at-1" {

@@ -18,6 +18,7 @@ type SourceOptions struct {
 	Ref      credential.Ref
 	Provider *provider.Provider
 	Store    credential.Store
+	Keeper   *Keeper         // of tokens; nil: they are made anew and not kept
 	Client   *http.Client    // for token endpoints; guarded, without redirects
 	Life     context.Context // the daemon's: refreshes run on it, not on a request's; nil: for ever
 	TTL      time.Duration   // how long a record counts as read; zero: a minute
@@ -37,6 +38,7 @@ type SourceOptions struct {
 type Source struct {
 	o    SourceOptions
 	view atomic.Pointer[view] // what callers get without a lock
+	used atomic.Bool          // since Tick last looked
 
 	mu sync.Mutex
 	state
@@ -84,6 +86,9 @@ func NewSource(o SourceOptions) *Source {
 // being made. ctx bounds the waiting only, never the work that others share.
 // Errors are *fault.Fault.
 func (s *Source) Injector(ctx context.Context) (*Injector, error) {
+	if !s.used.Load() { // only the first of many writes
+		s.used.Store(true)
+	}
 	v := s.view.Load()
 	if now := time.Now(); now.Before(v.due) && !v.injector.expired(now) && !ended(v.until, now) {
 		return v.injector, nil
@@ -148,6 +153,22 @@ func (s *Source) Changed() {
 	s.retryMint, s.retryRead = time.Time{}, time.Time{}
 	s.mints, s.rereads, s.rereadAfter = 0, 0, time.Time{}
 	s.tell()
+}
+
+// Tick renews a token that is due, if it was used since the last time: so no
+// request has to wait for it. A token that nobody uses lapses.
+func (s *Source) Tick(now time.Time) {
+	if !s.used.Load() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.injector
+	if i == nil || i.Expiry.IsZero() || s.flight != nil || now.Before(i.renewal()) || now.Before(s.nextFlight(now)) {
+		return
+	}
+	s.used.Store(false)
+	s.launch(now)
 }
 
 // Status of the credential as s last saw it; it reads nothing.

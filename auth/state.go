@@ -40,10 +40,15 @@ type state struct {
 	forced                time.Time    // last refresh that a refusal led to
 }
 
-// renewal is when a token's successor is to be made; Expiry must be set.
+// renewal is when a token's successor is to be made; Expiry must be set. Tokens
+// that were made together are not renewed together.
 func (i *Injector) renewal() time.Time {
-	return i.Expiry.Add(-min(maxMargin, i.Expiry.Sub(i.Minted)/marginPart))
+	margin := min(maxMargin, i.Expiry.Sub(i.Minted)/marginPart)
+	return i.Expiry.Add(-margin - time.Duration(i.early*float64(margin)))
 }
+
+// renewable: it carries a token that another can take the place of.
+func (i *Injector) renewable() bool { return !i.Expiry.IsZero() || !i.token.Empty() }
 
 // usable reports whether what is held may still be served.
 func (s *Source) usable(now time.Time) bool {
@@ -178,7 +183,7 @@ func (s *Source) settleMint(j job, o outcome, now time.Time) {
 		if !o.injector.Expiry.IsZero() && !o.injector.stored {
 			s.lastMint = now
 		}
-		if j.force() {
+		if j.force() && !o.injector.stored {
 			s.forced = now
 		}
 	case o.mintFault != nil:

@@ -1,0 +1,229 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/provider"
+	"github.com/sallyport/sallyport/internal/secret"
+)
+
+// KeeperOptions say where tokens are kept.
+type KeeperOptions struct {
+	Store    credential.Store
+	Journal  *Journal                              // nil: there is none
+	Required bool                                  // without a journal no refresh token that rotates is spent
+	Life     context.Context                       // of the exchanges: the daemon's; nil: for ever
+	Provider func(name string) *provider.Provider  // for what an earlier process left; nil: none
+	Client   func(*provider.Provider) *http.Client // for the same
+	Log      *slog.Logger                          // nil: nothing is logged
+	Metrics  *Metrics                              // nil: nothing is counted
+	Reached  func(point string)                    // told of each step of a spending; nil: nobody
+}
+
+// Keeper gets tokens and keeps them: it uses what a record holds, asks for what
+// it lacks, and spends a refresh token once, whatever processes share the store
+// and whenever one of them is killed: claim, intent, one request, the answer in
+// the journal, the answer in the store.
+type Keeper struct {
+	o      KeeperOptions
+	owner  string
+	flight singleflight.Group
+	pace   pace
+
+	mu      sync.Mutex
+	pending map[credential.Ref]*publication // answers that the store does not have yet
+	unsent  map[credential.Ref]string       // our last claim that led to no request
+	refused map[credential.Ref]string       // fingerprint that was refused and is not yet buried in the store
+	denied  map[credential.Ref]time.Time    // the store did not let us write; not tried before
+	busy    int                             // demands that are being met
+	wake    chan struct{}                   // a publication is due
+}
+
+// NewKeeper makes a keeper. It does no I/O.
+func NewKeeper(o KeeperOptions) *Keeper {
+	if o.Life == nil {
+		o.Life = context.Background()
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Reached == nil {
+		o.Reached = func(string) {}
+	}
+	k := &Keeper{
+		o: o, owner: rand.Text(), wake: make(chan struct{}, 1),
+		pending: map[credential.Ref]*publication{}, unsent: map[credential.Ref]string{},
+		refused: map[credential.Ref]string{}, denied: map[credential.Ref]time.Time{},
+	}
+	if o.Journal != nil {
+		k.owner = o.Journal.owner
+	}
+	o.Metrics.watch(o.Journal)
+	return k
+}
+
+// Demand is for a token of one credential.
+type Demand struct {
+	Provider *provider.Provider
+	Client   *http.Client           // for the token endpoint
+	Record   *credential.Credential // as it was read last
+	Have     secret.Value           // an access token that will not do: it was refused, or nears its end; empty: any valid one will
+}
+
+// Obtained is a token that will do.
+type Obtained struct {
+	Record   *credential.Credential // with the token in it; not shared
+	Injector *Injector
+	Minted   bool // a token endpoint gave it just now
+}
+
+// Obtain gives a token. Those who ask for one credential share the work, which
+// goes on when ctx ends. Errors are *fault.Fault.
+func (k *Keeper) Obtain(ctx context.Context, d Demand) (Obtained, error) {
+	kind, err := kindFor(d.Provider, d.Record)
+	if err != nil {
+		return Obtained{}, err
+	}
+	for {
+		ch := k.flight.DoChan(d.Record.Ref.String(), func() (any, error) { return k.obtain(k.o.Life, d, kind) })
+		select {
+		case res := <-ch:
+			got, _ := res.Val.(Obtained) // it holds nothing else
+			if errors.Is(res.Err, errRetry) {
+				continue
+			}
+			if res.Err != nil {
+				return Obtained{}, res.Err
+			}
+			if res.Shared && !d.satisfied(got.Record, time.Now()) { // it was asked for by somebody with another token in hand
+				continue
+			}
+			got.Record = got.Record.Clone()
+			return got, nil
+		case <-ctx.Done():
+			return Obtained{}, fault.New(fault.Timeout, "the request ended while its token was being made", ctx.Err())
+		}
+	}
+}
+
+// satisfied: the record holds a valid token that is not the one which will not do.
+func (d Demand) satisfied(c *credential.Credential, now time.Time) bool {
+	t, ok := tokenOf(c)
+	return ok && t.live(now) && t.access != d.Have.Reveal()
+}
+
+func (k *Keeper) obtain(ctx context.Context, d Demand, kind Kind) (Obtained, error) {
+	k.mu.Lock()
+	k.busy++
+	k.mu.Unlock()
+	defer func() {
+		k.mu.Lock()
+		k.busy--
+		k.mu.Unlock()
+	}()
+	if kind.refreshes && !d.Record.Field("refresh_token").Empty() {
+		c, minted, err := k.refresh(ctx, d, kind)
+		if err == nil {
+			return k.with(c, d, kind, minted)
+		}
+		if kind.ask == nil || !errors.Is(err, fault.ReauthorizationRequired) && !errors.Is(err, fault.FieldMissing) {
+			return Obtained{}, err
+		}
+	}
+	if d.satisfied(d.Record, time.Now()) {
+		return k.with(d.Record, d, kind, false)
+	}
+	if kind.ask == nil {
+		return Obtained{}, fault.New(fault.FieldMissing, "field refresh_token is missing, and the record holds no valid access_token", nil)
+	}
+	c, err := k.ask(ctx, d, kind)
+	if err != nil {
+		return Obtained{}, err
+	}
+	return k.with(c, d, kind, true)
+}
+
+// with makes the injector of the record's token.
+func (k *Keeper) with(c *credential.Credential, d Demand, kind Kind, minted bool) (Obtained, error) {
+	t, _ := tokenOf(c)
+	i, err := t.injector(kind, Material{Credential: c, Provider: d.Provider})
+	if err != nil {
+		return Obtained{}, err
+	}
+	i.stored = !minted
+	return Obtained{c, i, minted}, nil
+}
+
+// ask gets a token by what the record holds for good. That it is kept in the
+// store spares others, and us after a restart, from asking too; nothing is lost
+// where it cannot be, but for a refresh token that came with it.
+func (k *Keeper) ask(ctx context.Context, d Demand, kind Kind) (*credential.Credential, error) {
+	if err := k.pace.wait(ctx); err != nil {
+		return nil, fault.New(fault.Overloaded, "the daemon is stopping", err)
+	}
+	start := time.Now()
+	g, err := kind.obtain(ctx, Material{Credential: d.Record, Provider: d.Provider, Client: d.Client})
+	k.o.Metrics.refreshed(d.Provider.Name, kind.Grant, outcomeName(err), time.Since(start))
+	if err != nil {
+		return nil, err
+	}
+	k.tellScope(d, g)
+	c := d.Record.Clone()
+	if !kind.refreshes {
+		g.refresh = ""
+	}
+	g.write(kind, c, time.Now())
+	if g.refresh != "" {
+		k.publish(ctx, &publication{ref: c.Ref, record: c, kind: kind, granted: g, at: time.Now()})
+		return c, nil
+	}
+	k.keep(ctx, c)
+	return c, nil
+}
+
+// keep writes a token that could be asked for again: once, and not again for a
+// while where the store does not let us.
+func (k *Keeper) keep(ctx context.Context, c *credential.Credential) {
+	k.mu.Lock()
+	until := k.denied[c.Ref]
+	k.mu.Unlock()
+	if c.Version == 0 || time.Now().Before(until) {
+		return
+	}
+	err := k.o.Store.Put(ctx, c)
+	if err == nil || errors.Is(err, fault.StoreConflict) {
+		return
+	}
+	k.o.Log.Debug("a token was not kept in the store", "credential", c.Ref.String(), "error", err)
+	k.mu.Lock()
+	k.denied[c.Ref] = time.Now().Add(deniedPause)
+	k.mu.Unlock()
+}
+
+// deniedPause is how long a store that refused a write is not asked again.
+const deniedPause = 10 * time.Minute
+
+// tellScope logs what an authorization server did not give of what was asked for.
+func (k *Keeper) tellScope(d Demand, g granted) {
+	asked := scopeOf(Material{Credential: d.Record, Provider: d.Provider})
+	if missing := g.lacks(asked); len(missing) > 0 {
+		k.o.Log.Warn("the authorization server granted less than was asked for", "credential", d.Record.Ref.String(), "missing", missing)
+	}
+}
+
+func outcomeName(err error) string {
+	if err == nil {
+		return "ok"
+	}
+	return string(fault.From(err).Code)
+}
