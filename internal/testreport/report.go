@@ -4,7 +4,8 @@
 //
 //	go test -json ./... | testreport REAL REQUIRED
 //
-// REAL is the file that internal/testserver writes to, lines "WHAT: TEST".
+// REAL is the file that internal/testserver writes to, lines "WHAT: TEST" or, of what no server here has,
+// "wire only, WHAT: TEST".
 // REQUIRED has one beginning of WHAT a line, without which the run fails. The
 // exit code is 1 if anything failed or a required one took no part.
 package main
@@ -134,14 +135,18 @@ func reason(output []string) string {
 
 // took prints who took part and gives the required who did not.
 func (r *report) took(real, required string) (missing []string, err error) {
-	tests := map[string]int{}
+	tests, onWire := map[string]int{}, map[string]int{}
 	for line := range linesOf(real, &err) {
 		what, _, _ := strings.Cut(line, ": ")
+		if unreal, ok := strings.CutPrefix(what, "wire only, "); ok {
+			onWire[unreal]++
+			continue
+		}
 		tests[what]++
 	}
-	fmt.Fprintln(r.out, "\nreal servers and clients that took part:")
-	for _, what := range slices.Sorted(maps.Keys(tests)) {
-		fmt.Fprintf(r.out, "  %s, in %d tests\n", what, tests[what])
+	r.count("real servers and clients that took part", tests)
+	if len(onWire) > 0 {
+		r.count("no server here has these; they were tested on the wire only", onWire)
 	}
 	for name := range linesOf(required, &err) {
 		if !slices.ContainsFunc(slices.Collect(maps.Keys(tests)), func(what string) bool { return strings.HasPrefix(what, name) }) {
@@ -149,6 +154,13 @@ func (r *report) took(real, required string) (missing []string, err error) {
 		}
 	}
 	return missing, err
+}
+
+func (r *report) count(title string, tests map[string]int) {
+	fmt.Fprintf(r.out, "\n%s:\n", title)
+	for _, what := range slices.Sorted(maps.Keys(tests)) {
+		fmt.Fprintf(r.out, "  %s, in %d tests\n", what, tests[what])
+	}
 }
 
 // linesOf gives the lines of a file that are not empty; err keeps the first error.

@@ -35,8 +35,8 @@ func TestReport(t *testing.T) {
 		ok                 bool
 		tells, hides       []string
 	}{
-		{"all well", events, "curl 8: p.TestA\ncurl 8: p.TestB/a:_b\nVault 1: p.TestA\n", true,
-			[]string{"ok  \tp\t0.1s", "skipped: p TestS: a_test.go:9: no java here", "curl 8, in 2 tests", "all 1 tests passed, 1 skipped"}, []string{"fine", "PASS"}},
+		{"all well", events, "curl 8: p.TestA\ncurl 8: p.TestB/a:_b\nVault 1: p.TestA\nwire only, teleport: p.TestA\n", true,
+			[]string{"on the wire only:\n  teleport, in 1 tests", "ok  \tp\t0.1s", "skipped: p TestS: a_test.go:9: no java here", "curl 8, in 2 tests", "all 1 tests passed, 1 skipped"}, []string{"fine", "PASS"}},
 		{"a failure", events + failing, "curl 8: p.TestA\nVault 1: p.TestA\n", false,
 			[]string{"b_test.go:2: broken", "panic: no end", "FAIL\tq", "r.go:1: undefined", "FAILED: 2"}, []string{"all 1"}},
 		{"a missing one", events, "curl 8: p.TestA\n", false, []string{"FAILED: Vault took no part"}, []string{"all 1"}},

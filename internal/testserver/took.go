@@ -10,6 +10,13 @@ import (
 	"testing"
 )
 
+// Wire notes that what, such as "Vault Enterprise's namespaces", is not had by any server here, so that the test t shows
+// only what goes over the wire. It is noted like Took.
+func Wire(t testing.TB, what string) {
+	t.Helper()
+	Took(t, "wire only, "+what)
+}
+
 // Took notes that the real server or client what, such as "Vault 1.14.1", took part in the test t: one line
 // "WHAT: PACKAGE.TEST" is appended to the file named by $SALLYPORT_TEST_REAL. Without that variable nothing is noted.
 // It may be called from several processes at once: a line is one write to a file opened for appending.
