@@ -26,12 +26,19 @@ func limit(ctx context.Context, d time.Duration) (context.Context, context.Cance
 // do waits for Run to log in again and tries once more; a path that our policy does not allow is vault_denied. While
 // Vault does not answer it fails at once.
 func (v *Vault) do(ctx context.Context, op, path string, fn func(context.Context, *api.Client) error) error {
+	return v.within(ctx, op, path, func(ctx context.Context, s *session) error { return fn(ctx, s.client) })
+}
+
+// within is do for who must know whose token the call is made with.
+func (v *Vault) within(ctx context.Context, op, path string, fn func(context.Context, *session) error) error {
 	ctx, cancel := limit(ctx, callLimit)
 	defer cancel()
 	if !v.circuit.closed() {
 		return v.away()
 	}
-	try := func(s *session) error { return v.through(ctx, op, path, s.client, fn) }
+	try := func(s *session) error {
+		return v.through(ctx, op, path, s.client, func(ctx context.Context, _ *api.Client) error { return fn(ctx, s) })
+	}
 	s, err := v.current(ctx)
 	if err != nil {
 		return err

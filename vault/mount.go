@@ -105,14 +105,18 @@ func (r *record) gone() bool { return r.data == nil }
 
 // notFound says why there is nothing to be read.
 func (r *record) notFound(ref credential.Ref) error {
-	detail := ref.String()
+	return fault.New(fault.CredentialNotFound, ref.String()+r.fate(), nil)
+}
+
+// fate tells what became of a record that is gone, "" if it never was.
+func (r *record) fate() string {
 	switch {
 	case r.destroyed:
-		detail += fmt.Sprintf(": version %d was destroyed", r.version)
+		return fmt.Sprintf(": version %d was destroyed", r.version)
 	case r.version > 0:
-		detail += fmt.Sprintf(": version %d was deleted at %s; vault kv undelete brings it back", r.version, r.deleted.UTC().Format(time.RFC3339))
+		return fmt.Sprintf(": version %d was deleted at %s; vault kv undelete brings it back", r.version, r.deleted.UTC().Format(time.RFC3339))
 	}
-	return fault.New(fault.CredentialNotFound, detail, nil)
+	return ""
 }
 
 // readAt gives the secret of that name in a KV mount, with its version even if it is gone.
@@ -165,9 +169,14 @@ func (r *record) decode1(answer json.RawMessage, found bool) error {
 	if len(answer) == 0 || string(answer) == "null" {
 		return errAnswer
 	}
-	sum := sha256.Sum256(answer)
-	r.data, r.version = answer, int(binary.BigEndian.Uint64(sum[:])>>16)|1 // 48 bits: exact in JSON's numbers too
+	r.data, r.version = answer, versionOf(answer)
 	return nil
+}
+
+// versionOf sums up a content that has no version of its own. It is never 0, and exact in JSON's numbers too.
+func versionOf(data []byte) int {
+	sum := sha256.Sum256(data)
+	return int(binary.BigEndian.Uint64(sum[:])>>16) | 1
 }
 
 // listAt gives the keys of one folder of a KV mount; one that does not exist has none.

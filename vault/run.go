@@ -269,25 +269,20 @@ func (v *Vault) lookup(ctx context.Context, s *session) error {
 // drop ends the use of a dead session; calls wait for the login that follows.
 func (v *Vault) drop() {
 	v.mu.Lock()
+	if v.session != nil {
+		v.session.dead = true
+	}
 	v.session, v.refused, v.dropped = nil, nil, true
 	v.mu.Unlock()
 	v.metrics.setExpiry(time.Time{})
 }
 
-// end takes s out of use and revokes it if that is wanted and it is ours.
+// end takes s out of use. If that is wanted, it revokes what was lent to us, and s if it is ours.
 func (v *Vault) end(ctx context.Context, s *session) {
 	v.mu.Lock()
 	v.session, v.refused = nil, nil
 	v.mu.Unlock()
-	if !v.o.RevokeOnExit || !s.ours {
-		return
-	}
-	ctx, cancel := limit(context.WithoutCancel(ctx), callLimit)
-	defer cancel()
-	err := v.call(ctx, "revoke", "auth/token/revoke-self", s.client, func(ctx context.Context, c *api.Client) error {
-		return write(ctx, c, "auth/token/revoke-self", struct{}{}, nil)
-	})
-	if err != nil {
-		v.log.Warn("vault token was not revoked", "err", err)
+	if v.o.RevokeOnExit {
+		v.revokeAll(context.WithoutCancel(ctx), s)
 	}
 }

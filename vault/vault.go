@@ -78,6 +78,9 @@ type Vault struct {
 	writing   chan struct{}         // holds one token: writes to KV version 1 are made one after the other
 	doubts    chan doubt
 	circuit   *circuit
+	referred  atomic.Pointer[references] // nil: none
+	engines   engines
+	leases    leases
 
 	mu      sync.Mutex
 	session *session      // nil: none
