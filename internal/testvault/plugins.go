@@ -21,7 +21,7 @@ import (
 
 var (
 	secretsEngines = map[string]logical.Factory{
-		"kv": logicalKv.Factory, "database": logicalDb.Factory, "transit": logicalTransit.Factory,
+		"kv": logicalKv.Factory, "database": logicalDb.Factory, "transit": checked(logicalTransit.Factory),
 	}
 	authMethods = map[string]logical.Factory{
 		"approle": credAppRole.Factory, "cert": credCert.Factory, "userpass": credUserpass.Factory,
