@@ -3,8 +3,10 @@ package vault
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/hashicorp/vault/api"
@@ -91,7 +93,7 @@ func (t *Transit) Unwrap(ctx context.Context, wrapped string) ([]byte, error) {
 }
 
 // ask makes one call to the engine with our session.
-func (t *Transit) ask(ctx context.Context, op, what string, in, out any) error {
+func (t *Transit) ask(ctx context.Context, op, what string, in map[string]string, out any) error {
 	if !pathForm.MatchString(t.Name()) {
 		return fault.New(fault.Internal, fmt.Sprintf("store.key: %q is no name of a transit key", t.Name()), nil)
 	}
@@ -100,13 +102,26 @@ func (t *Transit) ask(ctx context.Context, op, what string, in, out any) error {
 		if in == nil {
 			err = read(ctx, c, path, nil, out)
 		} else {
-			err = write(ctx, c, path, in, out)
+			err = post(ctx, c, path, in, out)
 		}
 		if status(err) != 0 {
 			return &engineError{err}
 		}
 		return err
 	})
+}
+
+// post is write for what another engine may answer with status 204: out is left alone then.
+func post(ctx context.Context, c *api.Client, path string, in map[string]string, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return errors.New("what is to be sent is not JSON")
+	}
+	resp, err := c.Logical().WriteRawWithContext(ctx, path, body)
+	if resp != nil && resp.StatusCode == http.StatusNoContent {
+		return resp.Body.Close()
+	}
+	return decode(resp, err, out)
 }
 
 // engineError is the engine's own refusal, as against that of a login on the way to it.
