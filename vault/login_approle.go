@@ -98,7 +98,7 @@ func (v *Vault) unwrap(ctx context.Context, token secret.Value) (secret.Value, e
 var secretIDPath = regexp.MustCompile(`^role/[^/]+/(?:custom-)?secret-id$`)
 
 func (v *Vault) wrapsSecretID(creationPath string) bool {
-	path := strings.TrimPrefix(creationPath, strings.Trim(v.o.Namespace, "/")+"/")
+	path := strings.TrimPrefix(creationPath, v.o.Namespace+"/")
 	rest, ok := strings.CutPrefix(path, "auth/"+v.o.AuthMount+"/")
 	return ok && secretIDPath.MatchString(rest)
 }

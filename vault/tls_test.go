@@ -5,10 +5,16 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -25,6 +31,13 @@ func TestVaultTLS(t *testing.T) {
 	_, leaf := ca.Leaf(t, "vault.internal")
 	clientCA, clientCert := selfSigned(t)
 	server := testserver.StartVault(t, testserver.VaultOptions{Cert: leaf, Key: leaf, CA: ca.File, ServerName: "vault.internal"})
+	_, expired := ca.Expired(t, "vault.internal")
+	old := httptest.NewUnstartedServer(http.NotFoundHandler())
+	old.Config.ErrorLog = log.New(io.Discard, "", 0)
+	old.TLS = keyPair(t, expired)
+	old.StartTLS()
+	defer old.Close()
+	plain := testserver.StartVault(t, testserver.VaultOptions{})
 	t.Setenv("VAULT_SKIP_VERIFY", "true")
 	t.Setenv("VAULT_CACERT", ca.File)
 	o := rootOptions(server)
@@ -37,10 +50,15 @@ func TestVaultTLS(t *testing.T) {
 		{"a client certificate that is not asked for", func(o *VaultOptions) {
 			o.CAFile, o.TLSServerName, o.ClientCertFile, o.ClientKeyFile = ca.File, "vault.internal", clientCert, clientCert
 		}, ""},
-		{"system roots; VA-03: neither VAULT_CACERT nor VAULT_SKIP_VERIFY counts", func(o *VaultOptions) { o.TLSServerName = "vault.internal" }, "certificate signed by unknown authority"},
-		{"another CA", func(o *VaultOptions) { o.CAFile, o.TLSServerName = other.File, "vault.internal" }, "certificate signed by unknown authority"},
-		{"the address is not in the certificate", func(o *VaultOptions) { o.CAFile = ca.File }, "127.0.0.1"},
-		{"cleartext", func(o *VaultOptions) { o.Address = strings.Replace(o.Address, "https", "http", 1) }, "status 400"},
+		{"system roots; VA-03: neither VAULT_CACERT nor VAULT_SKIP_VERIFY counts", func(o *VaultOptions) { o.TLSServerName = "vault.internal" }, "vault.ca_file: is not set"},
+		{"another CA", func(o *VaultOptions) { o.CAFile, o.TLSServerName = other.File, "vault.internal" }, "vault.ca_file: holds another CA"},
+		{"the address is not in the certificate", func(o *VaultOptions) { o.CAFile = ca.File }, "vault.address: Vault's certificate is not for this host"},
+		{"the name is not in the certificate", func(o *VaultOptions) { o.CAFile, o.TLSServerName = ca.File, "other.internal" }, "vault.tls_server_name: Vault's certificate is not for this name"},
+		{"expired", func(o *VaultOptions) {
+			o.Address, o.CAFile, o.TLSServerName = old.URL, ca.File, "vault.internal"
+		}, "Vault's certificate must be renewed"},
+		{"cleartext", func(o *VaultOptions) { o.Address = strings.Replace(o.Address, "https", "http", 1) }, "the listener speaks TLS; set vault.address to https://"},
+		{"TLS to a listener without", func(o *VaultOptions) { o.Address = strings.Replace(plain.Address, "http", "https", 1) }, "server gave HTTP response to HTTPS client"},
 		{"no such CA file", func(o *VaultOptions) { o.CAFile = "/nonexistent/ca.pem" }, "ca_file: open /nonexistent/ca.pem"},
 		{"a CA file that is none", func(o *VaultOptions) { o.CAFile = tempFile(t, "ca", "x") }, "holds no certificate"},
 		{"a client key that is none", func(o *VaultOptions) {
@@ -68,10 +86,30 @@ func TestVaultTLS(t *testing.T) {
 		})
 		o := rootOptions(server)
 		o.CAFile, o.TLSServerName = ca.File, "vault.internal"
-		wantCode(t, "login without a client certificate", runVault(t, o).Ready(t.Context()), fault.VaultUnreachable)
+		err := runVault(t, o).Ready(t.Context())
+		wantCode(t, "login without a client certificate", err, fault.VaultUnreachable)
+		if !strings.Contains(fmt.Sprint(err), "vault.client_cert_file: is not set") {
+			t.Errorf("login without a client certificate: %v", err)
+		}
+		_, stranger := selfSigned(t)
+		o.ClientCertFile, o.ClientKeyFile = stranger, stranger
+		err = runVault(t, o).Ready(t.Context())
+		wantCode(t, "login with another client certificate", err, fault.VaultUnreachable)
+		if !strings.Contains(fmt.Sprint(err), "vault.client_cert_file: Vault does not accept the certificate") {
+			t.Errorf("login with another client certificate: %v", err)
+		}
 		o.ClientCertFile, o.ClientKeyFile = clientCert, clientCert
 		loggedIn(t, o)
 	})
+}
+
+func keyPair(t *testing.T, file string) *tls.Config {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(file, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
 }
 
 // The files are read again after a login failed, so a certificate that was renewed needs no restart.
@@ -95,7 +133,7 @@ func selfSigned(t *testing.T) (cert, pair string) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "sidecar"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "sidecar"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

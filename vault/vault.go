@@ -137,6 +137,7 @@ func (o *VaultOptions) complete() error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	o.Namespace = strings.Trim(o.Namespace, "/")
 	if !validAddress(o.Address) {
 		return errors.New("vault.address: want http://HOST:PORT, https://HOST:PORT or unix:///PATH")
 	}

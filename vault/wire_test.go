@@ -335,21 +335,6 @@ func TestVaultIgnoresEnvironment(t *testing.T) {
 	wantNoCanary(t, "the error", fmt.Sprint(err))
 }
 
-func TestVaultNamespace(t *testing.T) {
-	o := fake(t, func(w http.ResponseWriter, r *http.Request) {
-		want := "team/a"
-		if r.URL.Path == "/v1/sys/health" { // known in the root namespace only
-			want = ""
-		}
-		if got := r.Header.Get("X-Vault-Namespace"); got != want {
-			t.Errorf("%s: namespace %q, want %q", r.URL.Path, got, want)
-		}
-		w.WriteHeader(http.StatusServiceUnavailable)
-	})
-	o.Namespace = "team/a"
-	everyCall(t, loggedIn(t, o))
-}
-
 func TestVaultOptions(t *testing.T) {
 	good := VaultOptions{Address: "https://vault.internal:8200", Method: "token", Token: secret.New("x")}
 	for _, tt := range []struct {

@@ -20,7 +20,6 @@ import (
 type CA struct {
 	File string // PEM of its certificate
 	PEM  []byte
-	dir  string
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
@@ -41,8 +40,8 @@ func NewCA(tb testing.TB) *CA {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	ca := &CA{dir: tb.TempDir(), cert: cert, key: key, PEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
-	ca.File = filepath.Join(ca.dir, "ca.pem")
+	ca := &CA{cert: cert, key: key, PEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
+	ca.File = filepath.Join(tb.TempDir(), "ca.pem")
 	write(tb, ca.File, ca.PEM)
 	return ca
 }
@@ -51,10 +50,21 @@ func NewCA(tb testing.TB) *CA {
 // certificate and its key as PEM, for servers that read one from a file.
 func (ca *CA) Leaf(tb testing.TB, names ...string) (leaf tls.Certificate, file string) {
 	tb.Helper()
+	return ca.leaf(tb, ca.cert.NotAfter, names...)
+}
+
+// Expired is Leaf for a certificate that ended a minute ago.
+func (ca *CA) Expired(tb testing.TB, names ...string) (leaf tls.Certificate, file string) {
+	tb.Helper()
+	return ca.leaf(tb, time.Now().Add(-time.Minute), names...)
+}
+
+func (ca *CA) leaf(tb testing.TB, end time.Time, names ...string) (leaf tls.Certificate, file string) {
+	tb.Helper()
 	key := newKey(tb)
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: names[0]}, NotBefore: ca.cert.NotBefore,
-		NotAfter: ca.cert.NotAfter, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		NotAfter: end, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
@@ -73,7 +83,7 @@ func (ca *CA) Leaf(tb testing.TB, names ...string) (leaf tls.Certificate, file s
 	}
 	both := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})...)
-	file = filepath.Join(ca.dir, names[0]+".pem")
+	file = filepath.Join(tb.TempDir(), names[0]+".pem")
 	write(tb, file, both)
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
 }
