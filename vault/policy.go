@@ -29,13 +29,18 @@ type GrantOptions struct {
 	Assume func(path string, err error)
 }
 
-// Grants gives the least that a daemon with these settings needs of Vault's policies, in the order of a policy. It asks
-// Vault for the version of a mount only where the settings do not tell it.
+// Grants gives the least that a daemon with these settings needs of Vault's policies: for its records, for what Refer
+// was told, for the key of its store and for its token. It asks Vault only what the settings do not tell: the engine at
+// a path.
 func (v *Vault) Grants(ctx context.Context, o GrantOptions) ([]Grant, error) {
 	var g grants
 	if err := v.recordGrants(ctx, &g, o); err != nil {
 		return nil, err
 	}
+	if err := v.referenceGrants(ctx, &g, o); err != nil {
+		return nil, err
+	}
+	g.settle()
 	if o.Transit != "" {
 		v.transitGrants(&g, o.Transit)
 	}
@@ -118,7 +123,9 @@ func (v *Vault) transitGrants(g *grants, key string) {
 // tokenGrants are for the token itself.
 func (v *Vault) tokenGrants(g *grants) {
 	g.add("auth/token/lookup-self", "the token: how long it lives, and whether it is still good when a call is denied", "read")
-	g.add("auth/token/renew-self", "the token: live longer", "update")
+	if v.o.Method != "agent" { // it renews its own
+		g.add("auth/token/renew-self", "the token: live longer", "update")
+	}
 	if v.o.RevokeOnExit && v.o.ownToken() {
 		g.add("auth/token/revoke-self", "the token: end with the daemon (revoke_on_exit)", "update")
 	}
@@ -139,10 +146,33 @@ func (g *grants) add(path, why string, capabilities ...string) *Grant {
 		i = len(g.list) - 1
 	}
 	h := &g.list[i]
-	h.Capabilities = append(h.Capabilities, capabilities...)
-	slices.Sort(h.Capabilities)
-	h.Capabilities = slices.Compact(h.Capabilities)
+	h.Capabilities = union(h.Capabilities, capabilities)
 	return h
+}
+
+func union(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// settle looks at the exact paths that match a pattern too: of a policy's paths the most exact one counts alone. So it
+// has what the pattern has, or is left out where that is enough.
+func (g *grants) settle() {
+	var list []Grant
+	for _, h := range g.list {
+		i := slices.IndexFunc(g.list, func(p Grant) bool {
+			return h.depth == 0 && p.depth > 0 && strings.HasPrefix(h.Path, strings.TrimSuffix(p.Path, "*"))
+		})
+		if i < 0 {
+			list = append(list, h)
+			continue
+		}
+		if h.Capabilities = union(h.Capabilities, g.list[i].Capabilities); len(h.Capabilities) > len(g.list[i].Capabilities) {
+			list = append(list, h)
+		}
+	}
+	g.list = list
 }
 
 // quoted makes a path a string of HCL.

@@ -24,12 +24,13 @@ var update = flag.Bool("update", false, "rewrite what the tests expect; read the
 var acme = credential.Ref{Workspace: "acme", Environment: "production"}
 
 // offlineGrants gives the grants of a store that asks nobody.
-func offlineGrants(t *testing.T, o VaultOptions, g GrantOptions) []Grant {
+func offlineGrants(t *testing.T, o VaultOptions, g GrantOptions, named ...Reference) []Grant {
 	t.Helper()
 	v, err := NewVault(o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	v.Refer(named)
 	if g.Assume == nil {
 		g.Assume = func(string, error) {}
 	}
