@@ -97,6 +97,11 @@ func (t *Transit) ask(ctx context.Context, op, what string, in map[string]string
 	if !pathForm.MatchString(t.Name()) {
 		return fault.New(fault.Internal, fmt.Sprintf("store.key: %q is no name of a transit key", t.Name()), nil)
 	}
+	ctx, cancel := limit(ctx, callLimit)
+	defer cancel()
+	if err := t.vault.Ready(ctx); err != nil { // the store is opened when the daemon starts: the first login may be under way
+		return err
+	}
 	path := t.path(what)
 	return t.vault.do(ctx, op, path, func(ctx context.Context, c *api.Client) (err error) {
 		if in == nil {
