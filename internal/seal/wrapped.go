@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"time"
 
 	"filippo.io/age"
@@ -54,12 +55,14 @@ func LoadWrapped(ctx context.Context, path string, w Wrapper) (Sealer, error) {
 }
 
 // CheckWrapped tells, without asking w, whether the file at path can be one that
-// w has wrapped. One that is not there yet is fine.
+// w has wrapped. One that is not there yet is fine; a pipe, which can be read only
+// once, is left for later.
 func CheckWrapped(path string, w Wrapper) error {
-	data, _, err := file.ReadOperator(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && info.Mode().Type()&fs.ModeNamedPipe != 0 {
 		return nil
 	}
+	data, _, err := file.ReadOperator(path)
 	if err == nil {
 		_, err = parseFor(path, data, w)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -316,6 +317,16 @@ func TestCheckWrapped(t *testing.T) {
 	}
 	if err := CheckWrapped(filepath.Join(dir, "clear"), b); !errors.Is(err, errClear) {
 		t.Errorf("a key in the clear: %v", err)
+	}
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckWrapped(pipe, b); err != nil {
+		t.Errorf("a pipe: %v, want it left for later", err)
+	}
+	if err := CheckWrapped(dir, b); err == nil {
+		t.Error("a folder was taken")
 	}
 	if err := CheckWrapped(path, newBox(t, "transit/other")); err == nil || !strings.Contains(err.Error(), "transit/other") {
 		t.Errorf("another key: %v", err)
