@@ -37,8 +37,9 @@ type app struct {
 	registry  *prometheus.Registry
 	metrics   *daemonMetrics
 
-	store    credential.Store
-	vault    *vault.Vault // nil: the embedded store
+	base     credential.Store // of our own records
+	store    credential.Store // with the secrets of others that the configuration names
+	vault    *vault.Vault     // nil: it is not used
 	ca       *proxy.CA
 	callers  *callers
 	upstream *proxy.Upstream
@@ -56,8 +57,11 @@ func (a *app) build(cfg *configs.Config) error {
 	if err != nil {
 		return err
 	}
-	if a.store, a.vault, err = openStore(cfg, a.stateDir, token, a.log, a.registry); err != nil {
+	if a.base, a.vault, err = openStore(cfg, a.stateDir, token, a.log, a.registry); err != nil {
 		return err
+	}
+	if a.store = a.base; a.vault != nil {
+		a.store = vault.NewOverlay(a.base, a.vault)
 	}
 	if a.ca, _, err = loadCA(cfg, a.stateDir); err != nil {
 		return err
@@ -113,7 +117,7 @@ func (a *app) own() []netip.AddrPort {
 // vaultToken takes $VAULT_TOKEN for the token method where no file is set. It
 // does not stay in the environment, which children and dumps would show.
 func vaultToken(cfg *configs.Config, getenv func(string) string) (secret.Value, error) {
-	if cfg.Store.Backend != "vault" || cfg.Vault.Auth.Method != "token" || cfg.Vault.Auth.TokenFile != "" {
+	if !cfg.UsesVault() || cfg.Vault.Auth.Method != "token" || cfg.Vault.Auth.TokenFile != "" {
 		return secret.Value{}, nil
 	}
 	v := secret.New(getenv("VAULT_TOKEN"))

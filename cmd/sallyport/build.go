@@ -14,10 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport/sallyport/configs"
-	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/file"
 	"github.com/sallyport/sallyport/internal/provider"
-	"github.com/sallyport/sallyport/internal/seal"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/proxy"
 	"github.com/sallyport/sallyport/vault"
@@ -27,58 +25,15 @@ import (
 // shares the folder may write to it.
 const fileTTL = 5 * time.Second
 
-// openStore opens the configured store. The Vault one does no I/O yet and is
-// also given as what it is: somebody must Run it.
-func openStore(cfg *configs.Config, stateDir string, token secret.Value, log *slog.Logger, reg prometheus.Registerer) (credential.Store, *vault.Vault, error) {
-	if cfg.Store.Backend == "vault" {
-		v, err := vault.NewVault(vaultOptions(cfg, token, log, reg))
-		return v, v, err
-	}
-	if reg != nil {
-		if err := vault.RegisterWithoutVault(reg); err != nil {
-			return nil, nil, err
-		}
-	}
-	s, err := openFileStore(cfg, stateDir, log)
-	return s, nil, err
-}
-
-func openFileStore(cfg *configs.Config, stateDir string, log *slog.Logger) (credential.Store, error) {
-	dir := cfg.Store.Dir
-	if dir == "" {
-		dir = filepath.Join(stateDir, "credentials")
-	}
-	if err := file.MakeBase(stateDir); err != nil {
-		return nil, fmt.Errorf("state directory: %w", err)
-	}
-	sealer, err := storeKey(cfg, stateDir)
-	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
-	}
-	return vault.OpenFile(vault.FileOptions{Dir: dir, Sealer: sealer, Log: log})
-}
-
-// storeKey reads the key of the store, or makes it. One that the configuration
-// names is the operator's: it may be a mount or a link.
-func storeKey(cfg *configs.Config, stateDir string) (seal.Sealer, error) {
-	path := cfg.Store.KeyFile
-	if path == "" {
-		return seal.LoadOrMake(filepath.Join(stateDir, "store.key"))
-	}
-	s, _, err := seal.Load(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return seal.LoadOrMake(path)
-	}
-	return s, err
-}
-
 func vaultOptions(cfg *configs.Config, token secret.Value, log *slog.Logger, reg prometheus.Registerer) vault.VaultOptions {
 	v := cfg.Vault
 	return vault.VaultOptions{
 		Address: v.Address, Namespace: v.Namespace, Mount: v.Mount, Prefix: v.Prefix, KVVersion: v.KVVersion,
 		CAFile: v.CAFile, TLSServerName: v.TLSServerName, ClientCertFile: v.ClientCertFile, ClientKeyFile: v.ClientKeyFile,
 		Method: v.Auth.Method, AuthMount: v.Auth.Mount, RoleIDFile: v.Auth.RoleIDFile, SecretIDFile: v.Auth.SecretIDFile,
-		TokenFile: v.Auth.TokenFile, Token: token, RevokeOnExit: v.Auth.RevokeOnExit, Log: log, Registerer: reg,
+		TokenFile: v.Auth.TokenFile, Token: token, RevokeOnExit: v.Auth.RevokeOnExit, Role: v.Auth.Role, JWTFile: v.Auth.JWTFile,
+		Username: v.Auth.Username, PasswordFile: v.Auth.PasswordFile, SecretIDWrapped: v.Auth.SecretIDWrapped,
+		Bare: cfg.Store.Backend != "vault", Log: log, Registerer: reg,
 	}
 }
 

@@ -43,9 +43,10 @@ func (a *app) UsedBy(ref credential.Ref) []string {
 	return by
 }
 
-// named reports whether a caller's policy names the credential outright.
+// named reports whether the configuration names the credential outright: as a
+// secret in Vault, or in a caller's policy.
 func named(cfg *configs.Config, ref credential.Ref) bool {
-	return slices.ContainsFunc(cfg.Callers, func(c configs.Caller) bool {
+	return slices.ContainsFunc(cfg.Credentials, func(c configs.Credential) bool { return c.Ref == ref }) || slices.ContainsFunc(cfg.Callers, func(c configs.Caller) bool {
 		return c.Workspace == ref.Workspace && c.Environment == ref.Environment && slices.ContainsFunc(c.Allow, func(al configs.Allow) bool {
 			return slices.Contains(al.Credentials, ref.Provider+"/"+ref.Name)
 		})
@@ -81,7 +82,10 @@ func (a *app) Ready() (status string, degraded []string, ok bool) {
 	if !a.serving.Load() {
 		return "starting", nil, false
 	}
-	if a.vault == nil {
+	if d, ok := a.base.(*deferred); ok && !d.Opened() {
+		return "the store is not open yet", nil, false
+	}
+	if !a.readsVault() {
 		return "ok", nil, true
 	}
 	s := a.vault.Status()
@@ -94,6 +98,36 @@ func (a *app) Ready() (status string, degraded []string, ok bool) {
 		return "vault is away for longer than max_stale", nil, false
 	}
 	return "degraded", []string{"vault"}, true
+}
+
+// readsVault reports whether credentials lie in Vault.
+func (a *app) readsVault() bool {
+	cfg := a.cfg.Load()
+	return cfg.Store.Backend == "vault" || len(cfg.Credentials) > 0
+}
+
+// openBase opens a store whose key lies in Vault, as soon as that answers.
+func (a *app) openBase(ctx context.Context) error {
+	d, ok := a.base.(*deferred)
+	if !ok {
+		return nil
+	}
+	for told := false; ; {
+		err := d.Open(ctx)
+		if err == nil {
+			a.log.Info("the store is open")
+			return nil
+		}
+		if !told {
+			a.log.Warn("the store is not open yet", "error", err)
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(openPause):
+		}
+	}
 }
 
 // Callers implements admin.Daemon.

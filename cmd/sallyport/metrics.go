@@ -43,7 +43,7 @@ func (m *daemonMetrics) reloaded(ok bool) {
 
 // stale is 0 while the store answers, and with the embedded one.
 func (a *app) stale() float64 {
-	if a.vault == nil {
+	if a.vault == nil || !a.readsVault() {
 		return 0
 	}
 	if s := a.vault.Status(); (!s.LoggedIn || !s.Up) && !s.LastSuccess.IsZero() {

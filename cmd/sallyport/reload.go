@@ -48,6 +48,9 @@ func (a *app) apply(cfg *configs.Config) error {
 	if a.upstream == nil || !sameRoad(old, cfg) {
 		a.upstream = newUpstream(cfg, a.own)
 	}
+	if a.vault != nil {
+		a.vault.Refer(references(cfg))
+	}
 	a.cfg.Store(cfg)
 	setLevel(&a.level, cfg)
 	a.proxy.Swap(proxyConfig(cfg, callers, a.upstream))
@@ -82,6 +85,9 @@ func needsRestart(old, cfg *configs.Config) configs.Faults {
 		{"vault", old.Vault, cfg.Vault},
 	} {
 		keys = append(keys, changed(k.key, reflect.ValueOf(k.a), reflect.ValueOf(k.b))...)
+	}
+	if old.UsesVault() != cfg.UsesVault() {
+		keys = append(keys, "credential")
 	}
 	var faults configs.Faults
 	for _, key := range keys {

@@ -100,6 +100,7 @@ func (a *app) start(ctx context.Context, group *errgroup.Group) []*http.Server {
 	}
 	if a.vault != nil {
 		group.Go(func() error { return a.vault.Run(ctx) })
+		group.Go(func() error { return a.openBase(ctx) })
 	}
 	group.Go(func() error { return a.keepUses(ctx) })
 	var servers []*http.Server
