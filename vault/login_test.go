@@ -19,23 +19,23 @@ import (
 func TestVaultAppRoleRenewsAndLogsInAgain(t *testing.T) {
 	t.Parallel()
 	server := testserver.StartVault(t, testserver.VaultOptions{})
-	o := roleOptions(t, server, map[string]any{"token_ttl": "3s", "token_max_ttl": "7s"})
+	o := roleOptions(t, server, map[string]any{"token_ttl": "4s", "token_max_ttl": "10s"})
 	v := loggedIn(t, o)
 	c := newCredential(t, "crm", "token", "1")
 	mustPut(t, v.Vault, c)
-	if s := v.Status(); !s.LoggedIn || !s.Up || s.Sealed || time.Until(s.TokenExpiry) > 3*time.Second || s.LastSuccess.IsZero() {
-		t.Errorf("Status = %+v after login with a token of 3 s", s)
+	if s := v.Status(); !s.LoggedIn || !s.Up || s.Sealed || time.Until(s.TokenExpiry) > 4*time.Second || s.LastSuccess.IsZero() {
+		t.Errorf("Status = %+v after login with a token of 4 s", s)
 	}
-	if got := testutil.ToFloat64(v.metrics.expiry); time.Until(time.UnixMilli(int64(got*1000))).Abs() > 4*time.Second {
+	if got := testutil.ToFloat64(v.metrics.expiry); time.Until(time.UnixMilli(int64(got*1000))).Abs() > 5*time.Second {
 		t.Errorf("vault_token_expiry_timestamp_seconds = %v", got)
 	}
-	for end := time.Now().Add(13 * time.Second); time.Now().Before(end); time.Sleep(25 * time.Millisecond) {
+	for end := time.Now().Add(18 * time.Second); time.Now().Before(end); time.Sleep(25 * time.Millisecond) {
 		if _, err := v.Get(t.Context(), c.Ref); err != nil {
 			t.Fatalf("FM-06: %v after %d logins and %d renewals: %v", err, v.calls(opLogin, "ok"), v.calls(opRenew, "ok"), err)
 		}
 	}
-	if logins, renewals := v.calls(opLogin, "ok"), v.calls(opRenew, "ok"); logins < 3 || logins > 8 || renewals < 4 {
-		t.Errorf("FM-06: %d logins and %d renewals in 13 s with ttl 3 s and max ttl 7 s", logins, renewals)
+	if logins, renewals := v.calls(opLogin, "ok"), v.calls(opRenew, "ok"); logins < 3 || logins > 8 || renewals < 3 {
+		t.Errorf("FM-06: %d logins and %d renewals in 18 s with ttl 4 s and max ttl 10 s", logins, renewals)
 	}
 	if denied := v.calls("read", "vault_denied"); denied != 0 {
 		t.Errorf("FM-06: %d reads were denied", denied)

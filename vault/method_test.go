@@ -48,7 +48,7 @@ func newAuthWorld(t *testing.T) *authWorld {
 		}
 		w.Do(t, http.MethodPost, path, settings)
 	}
-	for _, method := range []string{"kubernetes", "jwt", "userpass", "cert"} {
+	for _, method := range []string{"approle", "kubernetes", "jwt", "userpass", "cert"} {
 		w.Enable(t, method)
 	}
 	w.Do(t, http.MethodPost, "auth/kubernetes/config", map[string]any{
@@ -73,49 +73,49 @@ func newAuthWorld(t *testing.T) *authWorld {
 }
 
 // jwt gives a token that the role sidecar accepts, but for what changes.
-func (w *authWorld) jwt(t *testing.T, changes map[string]any) string {
+func jwt(t *testing.T, issuer *testserver.Issuer, changes map[string]any) string {
 	t.Helper()
 	claims := map[string]any{"sub": "sidecar", "aud": "vault", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()}
 	for k, v := range changes {
 		claims[k] = v
 	}
-	return w.issuer.Token(t, claims)
+	return issuer.Token(t, claims)
 }
 
-// ways are the options of each method that logs in.
-func (w *authWorld) ways(t *testing.T) map[string]VaultOptions {
+// way gives the options of a method that logs in.
+func (w *authWorld) way(t *testing.T, method string) VaultOptions {
 	t.Helper()
-	token, approle, kubernetes, jwt, userpass, cert, agent := w.o, w.o, w.o, w.o, w.o, w.o, w.o
-	token.Token = secret.New(w.NewToken(t, map[string]any{"policies": []string{"store"}, "ttl": "20m"}))
-	role, id := w.AppRole(t, "sidecar", map[string]any{"token_policies": "store", "token_ttl": "20m"})
-	approle.RoleIDFile, approle.SecretIDFile = tempFile(t, "role", role), tempFile(t, "secret", id)
-	kubernetes.Role, kubernetes.JWTFile = "sidecar", tempFile(t, "jwt", w.kubernetes.ServiceAccount(t))
-	jwt.Role, jwt.JWTFile = "sidecar", tempFile(t, "jwt", w.jwt(t, nil))
-	userpass.Username, userpass.PasswordFile = "sidecar", tempFile(t, "password", "canary-password\n")
-	cert.Role, cert.ClientCertFile, cert.ClientKeyFile = "sidecar", w.client, w.client
-	agent.Address = startAgent(t, w, "tcp").address
-	all := map[string]VaultOptions{
-		"token": token, "approle": approle, "kubernetes": kubernetes, "jwt": jwt, "userpass": userpass, "cert": cert, "agent": agent,
+	o := w.o
+	o.Method = method
+	set, ok := map[string]func(){
+		"token": func() {
+			o.Token = secret.New(w.NewToken(t, map[string]any{"policies": []string{"store"}, "ttl": "20m"}))
+		},
+		"approle": func() {
+			role, id := w.AppRole(t, "sidecar", map[string]any{"token_policies": "store", "token_ttl": "20m"})
+			o.RoleIDFile, o.SecretIDFile = tempFile(t, "role", role), tempFile(t, "secret", id)
+		},
+		"kubernetes": func() { o.Role, o.JWTFile = "sidecar", tempFile(t, "jwt", w.kubernetes.ServiceAccount(t)) },
+		"jwt":        func() { o.Role, o.JWTFile = "sidecar", tempFile(t, "jwt", jwt(t, w.issuer, nil)) },
+		"userpass":   func() { o.Username, o.PasswordFile = "sidecar", tempFile(t, "password", "canary-password\n") },
+		"cert":       func() { o.Role, o.ClientCertFile, o.ClientKeyFile = "sidecar", w.client, w.client },
+		"agent":      func() { o.Address = startAgent(t, w, "tcp").address },
+	}[method]
+	if !ok {
+		t.Fatalf("the method %s is not tested", method)
 	}
-	for name, o := range all {
-		o.Method = name
-		all[name] = o
-	}
-	return all
+	set()
+	return o
 }
 
 // Every method logs in, serves, renews and ends its token.
 func TestVaultMethods(t *testing.T) {
 	t.Parallel()
 	w := newAuthWorld(t)
-	ways := w.ways(t)
 	for _, m := range methods {
-		o, ok := ways[m.name]
-		if !ok {
-			t.Errorf("the method %s is not tested", m.name)
-		}
-		o.RevokeOnExit = true
 		t.Run(m.name, func(t *testing.T) {
+			o := w.way(t, m.name)
+			o.RevokeOnExit = true
 			v := loggedIn(t, o)
 			c := newCredential(t, "crm/"+m.name, "token", "1")
 			mustPut(t, v.Vault, c)
@@ -182,9 +182,9 @@ func TestVaultRefusedLogins(t *testing.T) {
 		{"kubernetes", "no pod", func(o *VaultOptions) { o.JWTFile = "" }, []string{"vault.auth.jwt_file: cannot be read", serviceAccountToken}},
 		{"jwt", "no such role", func(o *VaultOptions) { o.Role = "absent" }, []string{"vault.auth.jwt_file, vault.auth.role"}},
 		{"jwt", "another audience", func(o *VaultOptions) { o.Role = "other" }, []string{"not bound to these claims"}},
-		{"jwt", "expired", func(o *VaultOptions) { o.JWTFile = tempFile(t, "j", w.jwt(t, expired)) }, []string{"has expired", "/j"}},
+		{"jwt", "expired", func(o *VaultOptions) { o.JWTFile = tempFile(t, "j", jwt(t, w.issuer, expired)) }, []string{"has expired", "/j"}},
 		{"jwt", "another key", func(o *VaultOptions) {
-			o.JWTFile = tempFile(t, "j", stranger.Token(t, map[string]any{"sub": "sidecar", "aud": "vault", "exp": time.Now().Add(time.Hour).Unix()}))
+			o.JWTFile = tempFile(t, "j", jwt(t, stranger, nil))
 		}, []string{"signed by another key"}},
 		{"jwt", "JSON", func(o *VaultOptions) { o.JWTFile = tempFile(t, "j", `{"token":"canary"}`) }, []string{"vault.auth.jwt_file: holds JSON"}},
 		{"userpass", "wrong password", func(o *VaultOptions) { o.PasswordFile = tempFile(t, "p", "canary") }, []string{"vault.auth.username, vault.auth.password_file", "/p"}},
@@ -194,7 +194,7 @@ func TestVaultRefusedLogins(t *testing.T) {
 	} {
 		t.Run(tt.method+": "+tt.name, func(t *testing.T) {
 			t.Parallel()
-			o := w.ways(t)[tt.method]
+			o := w.way(t, tt.method)
 			tt.change(&o)
 			v := runVault(t, o)
 			err := v.Ready(t.Context())
