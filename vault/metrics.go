@@ -22,7 +22,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "sallyport_vault_requests_total", Help: "Calls to Vault by operation and outcome (ok or a fault code).",
 		}, []string{"operation", "outcome"}),
 		up: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "sallyport_vault_up", Help: "1 if Vault answered the last call and is unsealed, or is not used.",
+			Name: "sallyport_vault_up", Help: "1 if Vault answers and is unsealed, or is not used.",
 		}),
 		expiry: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "sallyport_vault_token_expiry_timestamp_seconds", Help: "When our Vault token ends without renewal; 0: never, or there is none.",

@@ -406,7 +406,7 @@ func TestVaultMetrics(t *testing.T) {
 # HELP sallyport_vault_token_expiry_timestamp_seconds When our Vault token ends without renewal; 0: never, or there is none.
 # TYPE sallyport_vault_token_expiry_timestamp_seconds gauge
 sallyport_vault_token_expiry_timestamp_seconds 0
-# HELP sallyport_vault_up 1 if Vault answered the last call and is unsealed, or is not used.
+# HELP sallyport_vault_up 1 if Vault answers and is unsealed, or is not used.
 # TYPE sallyport_vault_up gauge
 sallyport_vault_up 1
 `
