@@ -8,16 +8,6 @@ import (
 	"github.com/sallyport/sallyport/internal/provider"
 )
 
-// isBase reports whether an authority is that of the provider's fixed base URL.
-func isBase(p *provider.Provider, a provider.Authority) bool {
-	u, err := url.Parse(p.BaseURL)
-	if err != nil || p.BaseURL == "" {
-		return false
-	}
-	b, err := provider.ParseAuthority(u.Host, portOf(u.Scheme))
-	return err == nil && b.Host == a.Host && (b.Port == a.Port || (b.Port == 443 && a.Port == 80))
-}
-
 // aim says where the request goes if that is not where the runner sent it: to
 // the base URL on the gateway, and to the credential's own url from the base.
 func (t *target) aim(q ask) error {

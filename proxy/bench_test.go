@@ -1,12 +1,15 @@
 package proxy
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/provider"
 )
@@ -51,6 +54,48 @@ func BenchmarkRoad(b *testing.B) {
 					}
 					_, _ = io.Copy(io.Discard, resp.Body)
 					resp.Body.Close()
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkTarget finds the provider and the credential of a request, alone: no
+// lock is taken and nothing is allocated, however many credentials there are.
+func BenchmarkTarget(b *testing.B) {
+	for _, c := range []struct {
+		name       string
+		configured bool
+		more       int // further credentials in the folder
+		header     string
+	}{{"configured", true, 0, ""}, {"built-in", false, 0, ""}, {"10,000, the default", false, 10_000, ""}, {"10,000, by name", false, 10_000, "n4711"}} {
+		b.Run(c.name, func(b *testing.B) {
+			r := newRig(b, echo, func(r *rig) {
+				r.store.Add("api/default", "api_key", "api_key", canary)
+				for i := range c.more {
+					r.store.Add("api/n"+strconv.Itoa(i), "api_key", "api_key", canary)
+				}
+				p := *r.config.Providers.Get("api")
+				p.Configured = c.configured
+				r.providers(&p)
+			})
+			st := r.srv.st.Load()
+			a, err := provider.ParseAuthority(r.upstream.authority, 443)
+			if err != nil {
+				b.Fatal(err)
+			}
+			q := ask{caller: st.callers["orders"], authority: a, secure: true, method: "GET", path: "/x", name: c.header, since: time.Now()}
+			if _, err := st.target(context.Background(), q); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if t, err := st.target(context.Background(), q); err != nil || t.entry == nil {
+						b.Error(err)
+						return
+					}
 				}
 			})
 		})

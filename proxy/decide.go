@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"time"
 
 	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/internal/credential"
@@ -39,8 +40,9 @@ func (s *Server) Decide(ctx context.Context, q Question) (Decision, error) {
 	if err != nil {
 		return Decision{}, fault.New(fault.InvalidRequest, "url: the host is not a host with an optional port", err)
 	}
+	since := time.Now()
 	d := Decision{Why: []string{fmt.Sprintf("caller %s: workspace %s, environment %s", c.Name, c.Workspace, c.Environment)}}
-	rt, err := st.route(ctx, c, a, u.Scheme == "https")
+	rt, err := st.route(ctx, c, a, u.Scheme == "https", since)
 	if err != nil {
 		return d.refused(err), nil
 	}
@@ -53,7 +55,7 @@ func (s *Server) Decide(ctx context.Context, q Question) (Decision, error) {
 	if path == "" {
 		path = "/"
 	}
-	t, err := st.target(ctx, ask{caller: c, authority: a, secure: u.Scheme == "https", method: q.Method, path: path, name: q.Credential})
+	t, err := st.target(ctx, ask{caller: c, authority: a, secure: u.Scheme == "https", method: q.Method, path: path, name: q.Credential, since: since})
 	if t.provider != nil {
 		d.Provider = t.provider.Name
 		d.Why = append(d.Why, "provider "+d.Provider+" owns "+a.String()+path)

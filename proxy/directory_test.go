@@ -38,45 +38,45 @@ func TestChangeDuringALook(t *testing.T) {
 	slow := &slowStore{Store: r.store, listed: make(chan struct{}, 8), proceed: make(chan struct{}, 8)}
 	d := r.srv.st.Load().dir
 	d.store = slow
-	first := make(chan *view, 1)
-	go func() { first <- mustView(t, d) }()
+	first := make(chan []string, 1)
+	go func() { first <- listing(t, d, "api") }()
 	within(t, slow.listed, "the listing")
 	r.store.Add("api/late", "api_key", "api_key", "x")
 	r.srv.Changed(mustRef("api/late"))
-	second := make(chan *view, 1)
-	go func() { second <- mustView(t, d) }()
+	second := make(chan []string, 1)
+	go func() { second <- listing(t, d, "api") }()
 	time.Sleep(50 * time.Millisecond) // it joins the look that began before the change
 	for range 3 {
 		slow.proceed <- struct{}{}
 	}
-	if v := within(t, second, "the view"); len(refsOf(v)) != 2 {
-		t.Errorf("after the change: %v", refsOf(v))
+	if got := within(t, second, "the listing"); len(got) != 2 {
+		t.Errorf("after the change: %v", got)
 	}
-	within(t, first, "the first view")
+	within(t, first, "the first listing")
 }
 
 // A change is not forgotten because the look behind it failed.
 func TestChangeWhileTheStoreIsAway(t *testing.T) {
 	r := newRig(t, echo)
 	d := r.srv.st.Load().dir
-	mustView(t, d)
+	listing(t, d, "api")
 	r.store.Add("api/late", "api_key", "api_key", "x")
 	r.store.Fail(fault.New(fault.VaultUnreachable, "", nil))
 	r.srv.Changed(mustRef("api/late"))
-	if v := mustView(t, d); len(refsOf(v)) != 1 {
-		t.Errorf("the last known state is lost: %v", refsOf(v))
+	if got := listing(t, d, "api"); len(got) != 1 {
+		t.Errorf("the last known state is lost: %v", got)
 	}
 	lists := r.store.Lists.Load()
 	for range 50 {
-		mustView(t, d)
+		listing(t, d, "api")
 	}
 	if n := r.store.Lists.Load() - lists; n > 2 {
 		t.Errorf("a store that is away was asked %d times", n)
 	}
 	r.store.Fail(nil)
-	d.failed.Delete(home) // as after a second
-	if v := mustView(t, d); len(refsOf(v)) != 2 {
-		t.Errorf("the change is forgotten: %v", refsOf(v))
+	forgetFailures(d)
+	if got := listing(t, d, "api"); len(got) != 2 {
+		t.Errorf("the change is forgotten: %v", got)
 	}
 }
 
@@ -96,9 +96,9 @@ func TestReloadWhileTheStoreIsAway(t *testing.T) {
 	changed.Fingerprint = "2"
 	r.providers(&changed)
 	r.srv.Swap(r.config)
-	wantFault(t, "another entry", r.get(c, r.url("/")), fault.NoCredential)
+	wantFault(t, "another entry", r.get(c, r.url("/")), fault.VaultUnreachable) // nothing is known under it yet
 	r.store.Fail(nil)
-	r.srv.st.Load().dir.failed.Delete(home)
+	forgetFailures(r.srv.st.Load().dir)
 	if got := r.get(c, r.url("/")); got.StatusCode != 200 {
 		t.Errorf("when it is back: %d %s", got.StatusCode, got.body)
 	}
@@ -115,7 +115,7 @@ func TestDeletedCredentialsAreForgotten(t *testing.T) {
 	if err := r.store.Delete(context.Background(), mustRef("api/main")); err != nil {
 		t.Fatal(err)
 	}
-	r.srv.st.Load().dir.changed(home)
+	r.srv.st.Load().dir.changed(mustRef("api/main"))
 	wantFault(t, "deleted", r.get(c, r.url("/")), fault.NoCredential)
 	if n := len(r.srv.Uses(mustRef("api/main"))); n != 0 || r.srv.sources.find(mustRef("api/main")) != nil {
 		t.Errorf("%d uses are kept", n)
@@ -134,8 +134,8 @@ func TestStoreComesBack(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 200 {
 		wg.Go(func() {
-			st.dir.failed.Delete(home)
-			if _, err := st.target(context.Background(), ask{caller: c, authority: a, secure: true, method: "GET", path: "/"}); err != nil && !errors.Is(err, fault.VaultUnreachable) {
+			forgetFailures(st.dir)
+			if _, err := st.target(context.Background(), ask{caller: c, authority: a, secure: true, method: "GET", path: "/", since: time.Now()}); err != nil && !errors.Is(err, fault.VaultUnreachable) {
 				t.Error(err)
 			}
 		})

@@ -60,7 +60,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, x *exchange) er
 		return fault.New(fault.InvalidRequest, "the target of CONNECT must be host:port", err)
 	}
 	x.authority, x.host = a, a.String()
-	rt, err := x.st.route(r.Context(), x.caller, a, true)
+	rt, err := x.st.route(r.Context(), x.caller, a, true, x.start)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (s *Server) gateway(w http.ResponseWriter, r *http.Request, x *exchange) er
 		return fault.New(fault.NotFound, "there is no provider of that name", nil)
 	}
 	t, err := x.st.target(r.Context(), ask{
-		caller: x.caller, gateway: p, secure: true, method: r.Method, path: rest, name: r.Header.Get("Sallyport-Credential"),
+		caller: x.caller, gateway: p, secure: true, method: r.Method, path: rest, name: r.Header.Get("Sallyport-Credential"), since: x.start,
 	})
 	x.target = t
 	if err != nil {

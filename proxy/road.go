@@ -140,7 +140,7 @@ func bounds(r *http.Request) error {
 func (s *Server) forward(w http.ResponseWriter, r *http.Request, x *exchange) error {
 	t, err := x.st.target(r.Context(), ask{
 		caller: x.caller, authority: x.authority, secure: x.secure, method: r.Method,
-		path: r.URL.EscapedPath(), name: r.Header.Get("Sallyport-Credential"),
+		path: r.URL.EscapedPath(), name: r.Header.Get("Sallyport-Credential"), since: x.start,
 	})
 	x.target = t
 	if err != nil {

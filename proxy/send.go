@@ -143,7 +143,7 @@ func (x *exchange) ready(ctx context.Context) (*auth.Injector, error) {
 	if inj, err = x.entry.source.Injector(ctx); err != nil || x.entry.fits(inj.Upstream) {
 		return inj, err
 	}
-	x.st.dir.changed(x.caller.scope())
+	x.st.dir.changed(x.entry.ref)
 	return nil, fault.New(fault.StoreConflict, "the credential's url has just changed; try again", nil)
 }
 

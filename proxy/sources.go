@@ -70,11 +70,11 @@ func (s *sources) reload(st *state) {
 	}
 }
 
-// only drops the sources of a scope whose credentials are not listed any more.
-func (s *sources) only(sc scope, listed map[credential.Ref]bool) {
+// drop drops the sources of credentials that are gone.
+func (s *sources) drop(gone func(credential.Ref) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.held, func(k sourceKey, _ *auth.Source) bool { return sc.has(k.ref) && !listed[k.ref] })
+	maps.DeleteFunc(s.held, func(k sourceKey, _ *auth.Source) bool { return gone(k.ref) })
 }
 
 // forget drops the source of a credential that was deleted.

@@ -96,6 +96,6 @@ func (s *Server) Changed(ref credential.Ref) {
 		src.Changed()
 	}
 	if st := s.st.Load(); st != nil {
-		st.dir.changed(scope{ref.Workspace, ref.Environment})
+		st.dir.changed(ref)
 	}
 }

@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
@@ -18,53 +20,36 @@ type route struct {
 }
 
 // route decides on a host: one with any owned path is intercepted, any other is
-// passed through or refused, a CONNECT by its port too.
-func (st *state) route(ctx context.Context, c *Caller, a provider.Authority, connect bool) (route, error) {
-	o := st.owners(ctx, c, a)
+// passed through or refused, a CONNECT by its port too. The request began at since.
+func (st *state) route(ctx context.Context, c *Caller, a provider.Authority, connect bool, since time.Time) (route, error) {
+	owners, away := st.owners(ctx, c, a, since)
 	switch {
-	case len(o.providers) == 1:
-		return route{intercept: true, only: o.providers[0]}, nil
-	case len(o.providers) > 0:
+	case len(owners) == 1:
+		return route{intercept: true, only: owners[0]}, nil
+	case len(owners) > 0:
 		return route{intercept: true}, nil
-	case o.away != nil:
-		return route{}, o.away
+	case away != nil:
+		return route{}, away
 	}
 	return route{}, st.unmatched(ctx, c, a, connect)
 }
 
-// owners are the providers that own any path of an authority for a caller, and
-// the view they come from.
-type owners struct {
-	providers []*provider.Provider
-	view      *view
-	away      error // nothing is known of the store yet; view is nil then
-}
-
-// owners of an authority. While nothing is known of the store, a built-in
-// provider's host counts as owned, and one that nobody owns is refused.
-func (st *state) owners(ctx context.Context, c *Caller, a provider.Authority) owners {
-	static := st.Providers.Owners(a)
-	v, err := st.dir.view(ctx, c.scope())
+// owners are the providers that own any path of an authority for a caller. While
+// nothing is known of the store, a built-in provider's host counts as owned, and
+// one that nobody owns is refused: away says why.
+func (st *state) owners(ctx context.Context, c *Caller, a provider.Authority, since time.Time) (owners []*provider.Provider, away error) {
+	inv := st.dir.of(c.scope())
+	if owners, away = inv.owners(ctx, since, st.Providers.Owners(a)); len(owners) > 0 {
+		return owners, away
+	}
+	h, err := inv.hosts.get(ctx, since)
 	if err != nil {
-		return owners{providers: static, away: err}
+		return nil, err
 	}
-	idle := func(p *provider.Provider) bool { return !v.active(p) }
-	if slices.ContainsFunc(static, idle) {
-		static = slices.DeleteFunc(slices.Clone(static), idle)
+	if p := h.owner(a); p != nil {
+		return []*provider.Provider{p}, nil
 	}
-	if p := v.owner(a); p != nil && !slices.Contains(static, p) {
-		static = append(slices.Clone(static), p)
-	}
-	return owners{providers: static, view: v}
-}
-
-// owner gives the provider whose credential owns an authority by its own url. A
-// plain http request is for the https one.
-func (v *view) owner(a provider.Authority) *provider.Provider {
-	if p := v.owned[a]; p != nil || a.Port != 80 {
-		return p
-	}
-	return v.owned[provider.Authority{Host: a.Host, Port: 443}]
+	return nil, h.denied
 }
 
 // unmatched judges a host that no provider owns. One of our own listeners is a
@@ -94,19 +79,19 @@ type ask struct {
 	gateway   *provider.Provider // named by a gateway path; nil: the authority tells
 	secure    bool
 	method    string
-	path      string // escaped
-	name      string // of Sallyport-Credential; empty: not said
+	path      string    // escaped
+	name      string    // of Sallyport-Credential; empty: not said
+	since     time.Time // when it began
 }
 
 // target finds the provider that owns the request and the credential to use.
 func (st *state) target(ctx context.Context, q ask) (target, error) {
 	t := target{authority: q.authority, secure: q.secure, provider: q.gateway}
-	var v *view
 	var err error
 	if q.gateway != nil {
-		v, err = st.entrance(ctx, &q)
+		err = st.entrance(ctx, &q)
 	} else {
-		v, err = st.own(ctx, q, &t)
+		err = st.own(ctx, q, &t)
 	}
 	if err != nil || t.provider == nil {
 		return t, err
@@ -114,73 +99,72 @@ func (st *state) target(ctx context.Context, q ask) (target, error) {
 	if q.method == "TRACE" || q.method == "TRACK" {
 		return t, fault.New(fault.MethodNotAllowed, "TRACE would send the credential back", nil)
 	}
-	return t, st.credential(ctx, q, v, &t)
+	return t, st.credential(ctx, q, &t)
 }
 
 // own finds the provider of the request's authority and path. What nobody owns
 // takes the road of the host's provider, which may be in a private network.
-func (st *state) own(ctx context.Context, q ask, t *target) (*view, error) {
-	o := st.owners(ctx, q.caller, q.authority)
-	if len(o.providers) == 0 && o.away != nil {
-		return nil, o.away
+func (st *state) own(ctx context.Context, q ask, t *target) error {
+	owners, away := st.owners(ctx, q.caller, q.authority, q.since)
+	if len(owners) == 0 && away != nil {
+		return away
 	}
-	if dotSegments(q.path) && slices.ContainsFunc(o.providers, func(p *provider.Provider) bool { return len(p.Paths) > 0 }) {
-		return nil, fault.New(fault.InvalidRequest, "the path contains a dot segment, and paths of this host belong to different providers", nil)
+	if dotSegments(q.path) && slices.ContainsFunc(owners, func(p *provider.Provider) bool { return len(p.Paths) > 0 }) {
+		return fault.New(fault.InvalidRequest, "the path contains a dot segment, and paths of this host belong to different providers", nil)
 	}
-	if t.provider = provider.PathOwner(o.providers, q.path); t.provider != nil {
-		return o.view, o.away // its credentials are not known yet where the store is away
+	if t.provider = provider.PathOwner(owners, q.path); t.provider != nil {
+		return away // its credentials are not known yet
 	}
-	if len(o.providers) > 0 {
-		t.road = o.providers[0]
+	if len(owners) > 0 {
+		t.road = owners[0]
 	}
-	return o.view, st.unmatched(ctx, q.caller, q.authority, false)
+	return st.unmatched(ctx, q.caller, q.authority, false)
 }
 
 // entrance reads a gateway path as what it is at the provider: behind the base
 // URL's own path, which it does not leave, and within the provider's paths.
-func (st *state) entrance(ctx context.Context, q *ask) (*view, error) {
+func (st *state) entrance(ctx context.Context, q *ask) error {
 	if dotSegments(q.path) {
-		return nil, fault.New(fault.InvalidRequest, "the path contains a dot segment", nil)
-	}
-	v, err := st.dir.view(ctx, q.caller.scope())
-	if err != nil {
-		return nil, err
+		return fault.New(fault.InvalidRequest, "the path contains a dot segment", nil)
 	}
 	owners := []*provider.Provider{q.gateway}
 	if u, err := url.Parse(unfilled.Replace(q.gateway.BaseURL)); err == nil {
 		q.path = strings.TrimSuffix(u.EscapedPath(), "/") + q.path
-		owners = append(owners, st.besides(q.gateway, u, v)...)
+		others, err := st.besides(ctx, *q, u)
+		if err != nil {
+			return err
+		}
+		owners = append(owners, others...)
 	}
 	if provider.PathOwner(owners, q.path) != q.gateway {
-		return nil, fault.New(fault.NoRoute, "the path is not among those that the provider owns", nil)
+		return fault.New(fault.NoRoute, "the path is not among those that the provider owns", nil)
 	}
-	return v, nil
+	return nil
 }
 
-// besides gives the other providers that own paths of p's base URL's host.
-func (st *state) besides(p *provider.Provider, base *url.URL, v *view) []*provider.Provider {
+// besides gives the other providers that own paths of the gateway's provider's
+// base URL's host.
+func (st *state) besides(ctx context.Context, q ask, base *url.URL) ([]*provider.Provider, error) {
 	a, err := provider.ParseAuthority(base.Host, portOf(base.Scheme))
-	if err != nil || !slices.Contains(st.Providers.Owners(a), p) {
-		return nil
+	listed := st.Providers.Owners(a)
+	if err != nil || !slices.Contains(listed, q.gateway) {
+		return nil, nil
 	}
-	return slices.DeleteFunc(slices.Clone(st.Providers.Owners(a)), func(o *provider.Provider) bool { return o == p || !v.active(o) })
+	others := slices.DeleteFunc(slices.Clone(listed), func(o *provider.Provider) bool { return o == q.gateway })
+	return st.dir.of(q.caller.scope()).owners(ctx, q.since, others)
 }
 
 // unfilled makes a base URL with a {field} readable.
 var unfilled = strings.NewReplacer("{", "", "}", "")
 
 // credential chooses among the caller's credentials of the target's provider.
-func (st *state) credential(ctx context.Context, q ask, v *view, t *target) error {
+func (st *state) credential(ctx context.Context, q ask, t *target) error {
 	if q.caller.pathRules() {
 		if err := plainPath(q.path); err != nil {
 			return err
 		}
 	}
-	e, err := v.choose(q, t)
-	if err != nil {
-		v = st.dir.relook(ctx, q.caller.scope(), v)
-		e, err = v.choose(q, t)
-	}
+	e, err := st.choose(ctx, q, t.provider)
 	if err != nil {
 		return err
 	}
@@ -194,61 +178,25 @@ func (st *state) credential(ctx context.Context, q ask, v *view, t *target) erro
 	return t.aim(q)
 }
 
-// choose picks the credential: by name, the only one, or the one named default.
-// A nil entry without an error is the anonymous request of a provider that
-// allows it.
-func (v *view) choose(q ask, t *target) (*entry, error) {
-	fit := v.candidates(q, t)
-	switch {
-	case q.name != "":
-		for _, e := range fit {
-			if e.ref.Name == q.name {
-				return e, nil
-			}
+// choose picks the credential of a provider, and looks again for one that it
+// does not find. A nil entry without an error is the anonymous request of a
+// provider that allows it.
+func (st *state) choose(ctx context.Context, q ask, p *provider.Provider) (*entry, error) {
+	inv := st.dir.of(q.caller.scope())
+	var missed error
+	for {
+		s, err := inv.candidates(ctx, q, p)
+		if err != nil {
+			return nil, cmp.Or(missed, err)
 		}
-		return nil, fault.New(fault.CredentialNotFound, "no credential of that name is among those the caller may use", nil)
-	case len(fit) == 1:
-		return fit[0], nil
-	case len(fit) == 0 && t.provider.Anonymous:
-		return nil, nil
-	case len(fit) == 0:
-		return nil, fault.New(fault.NoCredential, "the caller has no credential of provider "+t.provider.Name, nil)
-	}
-	names := make([]string, 0, len(fit))
-	for _, e := range fit {
-		if e.ref.Name == credential.DefaultName {
-			return e, nil
-		}
-		names = append(names, e.ref.Name)
-	}
-	return nil, fault.New(fault.AmbiguousCredential, "choose one with Sallyport-Credential: "+strings.Join(names, ", "), nil)
-}
-
-// candidates are the credentials of the provider that the caller may use and
-// that may go where the request goes: one with a url of its own only there, or
-// to the base URL's host, which the url then stands for.
-func (v *view) candidates(q ask, t *target) []*entry {
-	all := v.entries[t.provider.Name]
-	ownedHere := t.provider == v.owner(q.authority) && q.gateway == nil
-	atBase := func() bool { return q.gateway != nil || isBase(t.provider, q.authority) }
-	fits := func(e *entry) bool {
+		l, err := st.dir.choose(ctx, q, p, s)
 		switch {
-		case e.ignored || !q.caller.mayUse(e.ref):
-			return false
-		case e.url == nil && len(e.hosts) == 0:
-			return !ownedHere || atBase()
-		case e.owns(q.authority):
-			return true
+		case l != nil:
+			return st.dir.entry(p, l), nil
+		case err == nil || missed != nil:
+			return nil, err
 		}
-		return atBase()
+		missed = err
+		inv.relook(ctx, q, p)
 	}
-	if !slices.ContainsFunc(all, func(e *entry) bool { return !fits(e) }) {
-		return all
-	}
-	return slices.DeleteFunc(slices.Clone(all), func(e *entry) bool { return !fits(e) })
-}
-
-// owns reports whether the entry's own url or filled hosts give the authority.
-func (e *entry) owns(a provider.Authority) bool {
-	return slices.Contains(e.hosts, a) || (a.Port == 80 && slices.Contains(e.hosts, provider.Authority{Host: a.Host, Port: 443}))
 }

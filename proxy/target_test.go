@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
@@ -139,7 +140,7 @@ func TestChangedURL(t *testing.T) {
 		t.Fatalf("%d %s", got.StatusCode, got.body)
 	}
 	r.store.Add("inst/a", "api_key_url", "api_key", "new", "url", "https://"+two.authority)
-	r.srv.st.Load().dir.changed(scope{"default", "production"}) // only the directory notices
+	r.srv.st.Load().dir.changed(mustRef("inst/a")) // only the directory notices
 	if got := r.get(c, "https://inst.test/x"); got.StatusCode != 200 {
 		t.Errorf("the directory is newer: %d %s", got.StatusCode, got.body)
 	}
@@ -287,23 +288,30 @@ func TestGatewayHosts(t *testing.T) {
 	}
 }
 
-func refsOf(v *view) []string {
-	var refs []string
-	for _, list := range v.entries {
-		for _, e := range list {
-			refs = append(refs, e.label)
-		}
-	}
-	return refs
-}
-
 var home = scope{credential.DefaultWorkspace, credential.DefaultEnvironment}
 
-func mustView(t *testing.T, d *directory) *view {
+// listing gives the names of a provider's credentials as the directory knows them.
+func listing(t *testing.T, d *directory, name string) []string {
 	t.Helper()
-	v, err := d.view(context.Background(), home)
+	f, err := d.of(home).shelf(d.st.Providers.Get(name)).get(context.Background(), time.Now())
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return nil
 	}
-	return v
+	var names []string
+	for _, l := range f.list {
+		names = append(names, l.ref.Name)
+	}
+	return names
+}
+
+// forgetFailures lets the next request look again at once, as after a second.
+func forgetFailures(d *directory) {
+	inv := d.of(home)
+	inv.names.failed.Store(nil)
+	inv.hosts.failed.Store(nil)
+	inv.shelves.Range(func(_, sh any) bool {
+		sh.(*shelf).failed.Store(nil)
+		return true
+	})
 }

@@ -45,11 +45,11 @@ func (u *usage) of(ref credential.Ref) *useOf {
 	return u.refs[ref]
 }
 
-// only drops the uses of a scope's credentials that are not there any more.
-func (u *usage) only(sc scope, listed map[credential.Ref]bool) {
+// drop drops the uses of credentials that are gone.
+func (u *usage) drop(gone func(credential.Ref) bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	maps.DeleteFunc(u.refs, func(ref credential.Ref, _ *useOf) bool { return sc.has(ref) && !listed[ref] })
+	maps.DeleteFunc(u.refs, func(ref credential.Ref, _ *useOf) bool { return gone(ref) })
 }
 
 func (u *useOf) touch(caller string, now time.Time) { u.by(caller).last.Store(now.Unix()) }
