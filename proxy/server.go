@@ -38,6 +38,7 @@ const (
 // Options of a Server that no reload changes.
 type Options struct {
 	Store          credential.Store
+	Keeper         *auth.Keeper // of tokens; nil: they are made anew and not kept
 	CA             *CA
 	Life           context.Context // of background work that requests start: the daemon's
 	Log            *slog.Logger
@@ -72,7 +73,7 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{
 		o: o, limits: newLimiters(),
-		sources: &sources{life: o.Life, store: o.Store, log: o.Log, metrics: o.AuthMetrics, held: map[sourceKey]*auth.Source{}},
+		sources: &sources{life: o.Life, store: o.Store, keeper: o.Keeper, log: o.Log, metrics: o.AuthMetrics, held: map[sourceKey]*auth.Source{}},
 		doors:   newDoors(), tunnels: newTunnels(), idle: idleTimeout,
 	}
 	s.metrics = newMetrics(o.Registerer, func() float64 { return float64(s.doors.open.Load() + s.tunnels.open.Load()) })
@@ -101,6 +102,7 @@ func (s *Server) newHTTP(conn func(context.Context, net.Conn) context.Context, h
 func (s *Server) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = s.inner.Close() })
 	defer stop()
+	go s.sources.run(ctx)
 	if err := s.inner.Serve(s.doors); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

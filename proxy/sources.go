@@ -4,7 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/internal/credential"
@@ -16,6 +18,7 @@ import (
 type sources struct {
 	life    context.Context // of refreshes: the daemon's, not a request's
 	store   credential.Store
+	keeper  *auth.Keeper // nil: tokens are not kept
 	log     *slog.Logger
 	metrics *auth.Metrics
 
@@ -38,7 +41,7 @@ func (s *sources) get(ref credential.Ref, p *provider.Provider) *auth.Source {
 		return src
 	}
 	src := auth.NewSource(auth.SourceOptions{
-		Ref: ref, Provider: p, Store: s.store, Client: s.st.Upstream.Client(p), Life: s.life,
+		Ref: ref, Provider: p, Store: s.store, Keeper: s.keeper, Client: s.st.Upstream.Client(p), Life: s.life,
 		TTL: s.st.CacheTTL, MaxStale: s.st.MaxStale, Log: s.log, Metrics: s.metrics,
 	})
 	s.held[key] = src
@@ -86,4 +89,29 @@ func (s *sources) forget(ref credential.Ref) {
 			delete(s.held, key)
 		}
 	}
+}
+
+// tickEvery is how often tokens in use are looked at.
+const tickEvery = time.Second
+
+// run renews the tokens of credentials in use before a request needs that.
+func (s *sources) run(ctx context.Context) {
+	t := time.NewTicker(tickEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			for _, src := range s.all() {
+				src.Tick(now)
+			}
+		}
+	}
+}
+
+func (s *sources) all() []*auth.Source {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.held))
 }

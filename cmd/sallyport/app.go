@@ -40,6 +40,8 @@ type app struct {
 	base     credential.Store // of our own records
 	store    credential.Store // with the secrets of others that the configuration names
 	vault    *vault.Vault     // nil: it is not used
+	journal  *auth.Journal    // nil: there is none
+	keeper   *auth.Keeper     // of tokens, over store
 	ca       *proxy.CA
 	callers  *callers
 	upstream *proxy.Upstream
@@ -70,9 +72,13 @@ func (a *app) build(cfg *configs.Config) error {
 		return err
 	}
 	a.metrics = newDaemonMetrics(a.registry, a)
+	tokens := auth.NewMetrics(a.registry)
+	if err := a.buildKeeper(cfg, tokens); err != nil {
+		return err
+	}
 	a.proxy = proxy.New(proxy.Options{
-		Store: a.store, CA: a.ca, Life: a.life, Log: a.log, Registerer: a.registry,
-		AuthMetrics: auth.NewMetrics(a.registry), MaxConnections: maxConnections(cfg),
+		Store: a.store, Keeper: a.keeper, CA: a.ca, Life: a.life, Log: a.log, Registerer: a.registry,
+		AuthMetrics: tokens, MaxConnections: maxConnections(cfg),
 	})
 	if err := a.apply(cfg); err != nil {
 		return err

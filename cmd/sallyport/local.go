@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"time"
@@ -25,17 +26,24 @@ func (c *cli) openLocal(ctx context.Context) (http.Handler, func() error, error)
 	a := &app{cli: c, stateDir: dir, local: true, life: life, log: c.logger()}
 	if err := a.build(cfg); err != nil {
 		end()
-		return nil, nil, err
+		return nil, nil, errors.Join(err, a.close())
 	}
-	if a.vault == nil {
-		return a.admin.Socket(), func() error { end(); return nil }, nil
+	logout := func() error { return nil }
+	if a.vault != nil {
+		if logout, err = logIn(ctx, a.vault); err != nil {
+			end()
+			return nil, nil, errors.Join(err, a.close())
+		}
 	}
-	logout, err := logIn(ctx, a.vault)
-	if err != nil {
-		end()
-		return nil, nil, err
-	}
-	return a.admin.Socket(), func() error { defer end(); return logout() }, nil
+	run, stop := context.WithCancel(life)
+	kept := make(chan error, 1)
+	go func() { kept <- a.keeper.Run(run) }()
+	return a.admin.Socket(), func() error {
+		defer end()
+		a.drainTokens()
+		stop()
+		return errors.Join(<-kept, a.close(), logout())
+	}, nil
 }
 
 // loginWait is how long a command waits for its login to Vault.

@@ -56,6 +56,7 @@ func (c *cli) serve(ctx context.Context) error {
 	logs := make(chan struct{})
 	go func() { defer close(logs); _ = out.Run(life) }()
 	defer func() { end(); <-logs }()
+	defer func() { _ = a.close() }()
 	if err := a.build(cfg); err != nil {
 		return err
 	}
@@ -83,6 +84,7 @@ func (a *app) run(ctx context.Context, signals <-chan os.Signal) error {
 	a.greet(cfg)
 	err = a.wait(ctx, stopped, signals)
 	a.drain(cfg, signals)
+	a.drainTokens()
 	for _, s := range servers {
 		_ = s.Close()
 	}
@@ -94,6 +96,7 @@ func (a *app) run(ctx context.Context, signals <-chan os.Signal) error {
 // fails ends the daemon.
 func (a *app) start(ctx context.Context, group *errgroup.Group) []*http.Server {
 	group.Go(func() error { return a.proxy.Run(ctx) })
+	group.Go(func() error { return a.keeper.Run(ctx) })
 	group.Go(func() error { return a.proxy.Serve(a.doors.proxy, "") })
 	for _, b := range a.doors.bound {
 		group.Go(func() error { return a.proxy.Serve(b.Listener, b.caller) })
