@@ -14,12 +14,8 @@ import (
 var transitKey = regexp.MustCompile(`^transit:[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$`)
 
 func (r *report) store(s *Store) {
-	switch {
-	case s.Key == "":
-	case !transitKey.MatchString(s.Key):
+	if s.Key != "" && !transitKey.MatchString(s.Key) {
 		r.add("store.key", `%q is no key; use "transit:KEY", the name of a key of Vault's transit engine`, s.Key)
-	case s.Backend == "vault":
-		r.add("store.key", `is for the embedded store, but store.backend is "vault", which keeps nothing here`)
 	}
 }
 
