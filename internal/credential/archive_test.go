@@ -181,44 +181,6 @@ type failing struct{ r io.Reader }
 
 func (f failing) Write(p []byte) (int, error) { return f.r.Read(p) }
 
-func TestEqual(t *testing.T) {
-	base := named("a", everything)
-	for _, c := range []struct {
-		name, old, new string
-		want           bool
-	}{
-		{"the layout of JSON", `{"team":["a",{"b":null}],"html":"<&>"}`, `{ "html":"\u003c\u0026>", "team":["a",{"b":null}]}`, true},
-		{"the layout of our state", `{\"b\":[1.0],\"a\":\"<\"}`, `{\"a\":\"\\u003c\",\"b\":[1.0]}`, true},
-		{"our state", `[1.0]`, `[2]`, false},
-		{"a secret", canary, canary + "x", false},
-		{"a description", "ours", "theirs", false},
-		{"a type", `"basic"`, `"bearer"`, false},
-		{"a number as text", "3600", `"3600"`, false},
-		{"another number", "12345678901234567890", "12345678901234567891", false},
-		{"one of others", `["a"`, `["c"`, false},
-		{"null", `"nothing":null`, `"nothing":""`, false},
-	} {
-		data := strings.Replace(everything, c.old, c.new, 1)
-		if data == everything {
-			t.Fatalf("%s: %s is not there", c.name, c.old)
-		}
-		other := named("a", data)
-		other.Version = base.Version + 1
-		if got := base.Equal(other); got != c.want || other.Equal(base) != c.want {
-			t.Errorf("%s: Equal = %v, want %v", c.name, got, c.want)
-		}
-	}
-	if base.Equal(named("b", everything)) {
-		t.Error("records of two references are equal")
-	}
-	if !named("a", `{"sallyport_state":"{}"}`).Equal(named("a", `{}`)) {
-		t.Error("an empty state counts")
-	}
-	if named("a", `{"sallyport_state":"text"}`).Equal(named("a", `{}`)) {
-		t.Error("a state of others does not count")
-	}
-}
-
 func FuzzReadArchive(f *testing.F) {
 	var b bytes.Buffer
 	_ = WriteArchive(&b, time.Unix(1, 0), []*Credential{named("a", everything), named("b", `{"x":"y"}`)})

@@ -161,20 +161,30 @@ func ReadPrivate(path string) ([]byte, error) {
 // ReadOperator reads a file that the operator provides: a mount or a link is
 // fine. World-writable is refused; readable tells whether the world may read it.
 func ReadOperator(path string) (data []byte, readable bool, err error) {
-	f, err := os.Open(path)
+	f, readable, err := OpenOperator(path)
 	if err != nil {
 		return nil, false, err
 	}
 	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
+	data, err = readAll(path, f)
+	return data, readable, err
+}
+
+// OpenOperator is ReadOperator for a file that may be large: whoever reads it
+// bounds that, and closes it.
+func OpenOperator(path string) (f *os.File, readable bool, err error) {
+	if f, err = os.Open(path); err != nil {
 		return nil, false, err
 	}
-	if info.Mode().IsRegular() && info.Mode().Perm()&0o002 != 0 {
-		return nil, false, fmt.Errorf("%s: is writable by everybody (mode %04o); run chmod o-w on it", path, info.Mode().Perm())
+	info, err := f.Stat()
+	if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o002 != 0 {
+		err = fmt.Errorf("%s: is writable by everybody (mode %04o); run chmod o-w on it", path, info.Mode().Perm())
 	}
-	data, err = readAll(path, f)
-	return data, info.Mode().Perm()&0o004 != 0, err
+	if err != nil {
+		_ = f.Close()
+		return nil, false, err
+	}
+	return f, info.Mode().Perm()&0o004 != 0, nil
 }
 
 func readAll(path string, r io.Reader) ([]byte, error) {

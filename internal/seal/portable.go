@@ -101,7 +101,7 @@ func ReadKey(path string) (k Key, readable bool, err error) {
 	if err != nil {
 		return Key{}, false, err
 	}
-	if bytes.HasPrefix(data, []byte("age-encryption.org/")) || bytes.HasPrefix(data, []byte(armor.Header)) {
+	if Sealed(data) || bytes.HasPrefix(data, []byte(armor.Header)) {
 		return Key{}, false, fmt.Errorf("%s: is itself encrypted; decrypt it first with age --decrypt", path)
 	}
 	ids, err := age.ParseIdentities(bytes.NewReader(data))
@@ -151,7 +151,7 @@ type askError struct{ error }
 func (k Key) Decrypt(r io.Reader) (io.Reader, error) {
 	src := &source{r: r, left: maxPortable}
 	sealed := bufio.NewReader(unarmored(src))
-	if head, _ := sealed.Peek(len(intro)); string(head) != intro {
+	if head, _ := sealed.Peek(len(intro)); !Sealed(head) {
 		return nil, cmp.Or(src.err, ErrNotSealed)
 	}
 	plain, err := age.Decrypt(sealed, k.ids...)
@@ -163,6 +163,9 @@ func (k Key) Decrypt(r io.Reader) (io.Reader, error) {
 
 // intro begins every age file.
 const intro = "age-encryption.org/"
+
+// Sealed reports whether head is the beginning of an age file.
+func Sealed(head []byte) bool { return bytes.HasPrefix(head, []byte(intro)) }
 
 // unarmored takes age's armor off, where there is one.
 func unarmored(r io.Reader) io.Reader {
