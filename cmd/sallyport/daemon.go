@@ -112,15 +112,15 @@ func (a *app) openBase(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	for told := false; ; {
+	for told := ""; ; {
 		err := d.Open(ctx)
 		if err == nil {
 			a.log.Info("the store is open")
 			return nil
 		}
-		if !told {
+		if f := fault.From(err); told != string(f.Code)+f.Detail { // one line for each reason
 			a.log.Warn("the store is not open yet", "error", err)
-			told = true
+			told = string(f.Code) + f.Detail
 		}
 		select {
 		case <-ctx.Done():
