@@ -68,3 +68,21 @@ func TestVaultConnectionTrouble(t *testing.T) {
 	w.resumes(t, "FM-04", "api", "second")
 	w.neverBare(t, "FM-04")
 }
+
+// FM-05: nobody waits for longer than 2 s either where nothing is known yet and several calls are needed, each of them in
+// time. What they bring serves the next request.
+func TestVaultSlowWithNothingHeld(t *testing.T) {
+	t.Parallel()
+	v := testserver.StartVault(t, testserver.VaultOptions{})
+	p, address := slowly(t, v)
+	w := newVaultWorld(t, v, address, "", first(tokenFile(t, v.Token)))
+	p.Slow(t, 1200*time.Millisecond)
+	for _, provider := range []string{"api", "plain"} {
+		if r := w.ask(w.fresh, provider, ""); r.took > uncachedWait+busyMachine {
+			t.Errorf("FM-05: a first request for %s: %v, want an answer within %v", provider, r, uncachedWait)
+		}
+		w.resumes(t, "FM-05: nothing was held", provider, "")
+	}
+	w.becomes(t, "FM-05", http.StatusOK, `{"status":"ok"}`, 5*time.Second)
+	w.neverBare(t, "FM-05")
+}

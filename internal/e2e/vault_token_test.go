@@ -95,3 +95,19 @@ func TestVaultGivenTokenRevoked(t *testing.T) {
 	end()
 	w.neverBare(t, "FM-06: a given token")
 }
+
+// FM-06: a token that may be used a few times only ends like one that is revoked.
+func TestVaultTokenUses(t *testing.T) {
+	t.Parallel()
+	v := testserver.StartVault(t, testserver.VaultOptions{})
+	lines := appRole(t, v, map[string]any{"token_ttl": "10m", "token_num_uses": 6})
+	w := newVaultWorld(t, v, v.Address, `cache_ttl = "1s"`, lines)
+	w.hold(t)
+	end := w.traffic(t, "FM-06: num_uses")
+	time.Sleep(8 * time.Second)
+	end()
+	w.neverBare(t, "FM-06: num_uses")
+	if n := logins(w); n < 2 {
+		t.Errorf("FM-06: %d logins with tokens of 6 uses, want more; the log ends with\n%s", n, w.logEnd())
+	}
+}
