@@ -48,6 +48,9 @@ var commands = []func(*cli) *cobra.Command{
 	newCallerCommand,
 	newDecideCommand,
 	newExplainCommand,
+	newExportCommand,
+	newImportCommand,
+	newVaultCommand,
 	newConfigCommand,
 	newCACommand,
 	newHealthcheckCommand,
@@ -97,7 +100,7 @@ func later(use string) *cobra.Command {
 }
 
 func laterCommands() []*cobra.Command {
-	return []*cobra.Command{later("app"), later("requests"), later("vault"), later("export"), later("import")}
+	return []*cobra.Command{later("app"), later("requests")}
 }
 
 // arg checks that there is exactly one argument and says what it is.
