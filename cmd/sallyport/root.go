@@ -50,7 +50,6 @@ var commands = []func(*cli) *cobra.Command{
 	newExplainCommand,
 	newExportCommand,
 	newImportCommand,
-	newVaultCommand,
 	newConfigCommand,
 	newCACommand,
 	newHealthcheckCommand,
@@ -100,7 +99,7 @@ func later(use string) *cobra.Command {
 }
 
 func laterCommands() []*cobra.Command {
-	return []*cobra.Command{later("app"), later("requests")}
+	return []*cobra.Command{later("app"), later("requests"), later("vault")}
 }
 
 // arg checks that there is exactly one argument and says what it is.
