@@ -48,6 +48,7 @@ var commands = []func(*cli) *cobra.Command{
 	newCallerCommand,
 	newDecideCommand,
 	newExplainCommand,
+	newVaultCommand,
 	newExportCommand,
 	newImportCommand,
 	newConfigCommand,
@@ -99,7 +100,7 @@ func later(use string) *cobra.Command {
 }
 
 func laterCommands() []*cobra.Command {
-	return []*cobra.Command{later("app"), later("requests"), later("vault")}
+	return []*cobra.Command{later("app"), later("requests")}
 }
 
 // arg checks that there is exactly one argument and says what it is.
