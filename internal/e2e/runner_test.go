@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -67,22 +66,4 @@ func TestRunners(t *testing.T) {
 			}
 		}
 	})
-}
-
-// The configurations of examples/ are sound.
-func TestExamples(t *testing.T) {
-	files, err := filepath.Glob("../../examples/*/*.toml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no examples: %v", err)
-	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := testserver.Prepare(t, string(text))
-		if out, errs, exit := d.Run(t, "config", "check"); exit != 0 {
-			t.Errorf("%s: exit %d\n%s%s", file, exit, out, errs)
-		}
-	}
 }

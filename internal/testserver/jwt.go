@@ -61,14 +61,14 @@ type Kubernetes struct {
 	*Issuer
 
 	mu    sync.Mutex
-	known map[string]bool
+	known map[string]string // who a token belongs to; "": nobody any more
 	asked int
 }
 
 // StartKubernetes starts one that knows no service account's token yet.
 func StartKubernetes(tb testing.TB) *Kubernetes {
 	tb.Helper()
-	k := &Kubernetes{Issuer: NewIssuer(tb), known: map[string]bool{}}
+	k := &Kubernetes{Issuer: NewIssuer(tb), known: map[string]string{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /apis/authentication.k8s.io/v1/tokenreviews", k.review)
 	ca := NewCA(tb)
@@ -84,15 +84,21 @@ func StartKubernetes(tb testing.TB) *Kubernetes {
 // ServiceAccount makes a token of the service account sidecar in the namespace flows; each call makes another.
 func (k *Kubernetes) ServiceAccount(tb testing.TB) string {
 	tb.Helper()
+	return k.Account(tb, "sidecar", k.URL)
+}
+
+// Account makes a token of a service account in the namespace flows for an audience; each call makes another.
+func (k *Kubernetes) Account(tb testing.TB, name, audience string) string {
+	tb.Helper()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	now := time.Now().Unix()
+	now, user := time.Now().Unix(), "system:serviceaccount:flows:"+name
 	token := k.Token(tb, map[string]any{
-		"iss": k.URL, "sub": "system:serviceaccount:flows:sidecar", "aud": []string{k.URL}, "iat": now, "exp": now + 3600,
+		"iss": k.URL, "sub": user, "aud": []string{audience}, "iat": now, "exp": now + 3600,
 		"jti":           strconv.Itoa(len(k.known)),
-		"kubernetes.io": map[string]any{"namespace": "flows", "serviceaccount": map[string]string{"name": "sidecar", "uid": "uid-1"}},
+		"kubernetes.io": map[string]any{"namespace": "flows", "serviceaccount": map[string]string{"name": name, "uid": "uid-1"}},
 	})
-	k.known[token] = true
+	k.known[token] = user
 	return token
 }
 
@@ -101,7 +107,7 @@ func (k *Kubernetes) Forget() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for token := range k.known {
-		k.known[token] = false
+		k.known[token] = ""
 	}
 }
 
@@ -125,12 +131,12 @@ func (k *Kubernetes) review(w http.ResponseWriter, r *http.Request) {
 	}
 	k.mu.Lock()
 	k.asked++
-	valid := k.known[in.Spec.Token]
+	user := k.known[in.Spec.Token]
 	k.mu.Unlock()
-	status := map[string]any{"authenticated": valid}
-	if valid {
+	status := map[string]any{"authenticated": user != ""}
+	if user != "" {
 		status["audiences"] = in.Spec.Audiences
-		status["user"] = map[string]any{"username": "system:serviceaccount:flows:sidecar", "uid": "uid-1"}
+		status["user"] = map[string]any{"username": user, "uid": "uid-1"}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]any{"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "status": status})
