@@ -170,12 +170,17 @@ func TestLeaseOfAnEndedToken(t *testing.T) {
 	o := l.roleOptions(t, map[string]any{"token_ttl": "4s", "token_max_ttl": "8s"})
 	v, s := refer(t, o, r)
 	users := map[string]bool{}
+	var last *credential.Credential
 	for end := time.Now().Add(18 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		began := time.Now()
 		c := mustGet(t, s, r.Ref)
 		if left := c.Until.Sub(began); left > 5*time.Second || left < 0 {
 			t.Fatalf("FM-07: served until %v from now, with a token of 4 s", left)
 		}
+		if last != nil && c.Version != last.Version && began.After(last.Until) {
+			t.Errorf("FM-07: replaced %v after its token's end", began.Sub(last.Until))
+		}
+		last = c
 		if name := c.Field("username").Reveal(); !users[name] || time.Until(c.Until) < time.Second {
 			users[name] = true
 			if !l.logsIn(t, c) && time.Until(c.Until) > 100*time.Millisecond {

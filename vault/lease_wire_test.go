@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -185,6 +186,32 @@ func TestLeaseRefusedAndNotLookedUp(t *testing.T) {
 	v.older(deploy.Ref, blindFor)
 	if c, err := s.Get(refused, deploy.Ref); err != nil || c.Version == first.Version {
 		t.Errorf("an old lease is not replaced: %v, %v", c, err)
+	}
+}
+
+// Who asked may leave while the engine is at it: what it lends is held for the next, not lent twice.
+func TestLeaseOutlivesWhoAsked(t *testing.T) {
+	t.Parallel()
+	asked, answer := make(chan struct{}, 2), make(chan struct{})
+	_, s := refer(t, engineAt(t, func(n int64) string {
+		asked <- struct{}{}
+		<-answer
+		return fmt.Sprintf(lent, n)
+	}, nil), deploy)
+	ctx, leave := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _, _ = s.Get(ctx, deploy.Ref) }()
+	<-asked
+	leave()
+	select {
+	case <-done:
+		t.Error("the engine's answer was not waited for")
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(answer)
+	<-done
+	if c := mustGet(t, s, deploy.Ref); c.Version != 1 || c.Field("access_key_id").Reveal() != "k1" {
+		t.Errorf("lease %d was issued for the next", c.Version)
 	}
 }
 
