@@ -21,13 +21,15 @@ type got struct {
 	Method, Target, Host, Proto string
 	Header, Trailer             http.Header
 	Body                        int64
+	Admitted                    bool
 }
 
 // upstream is an API that writes down what reaches it.
 type upstream struct {
-	Addr string // localhost:PORT
-	Port string
-	next chan struct{} // lets /events go on
+	Addr  string // localhost:PORT
+	Port  string
+	next  chan struct{}            // lets /events go on
+	admit func(*http.Request) bool // who is answered 401 else; nil: everybody is admitted
 
 	mu  sync.Mutex
 	got []got
@@ -61,11 +63,16 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	n, _ := io.Copy(io.Discard, r.Body)
 	g := got{
 		Method: r.Method, Target: r.RequestURI, Host: r.Host, Proto: r.Proto,
-		Header: r.Header.Clone(), Trailer: r.Trailer.Clone(), Body: n,
+		Header: r.Header.Clone(), Trailer: r.Trailer.Clone(), Body: n, Admitted: u.admit == nil || u.admit(r),
 	}
 	u.mu.Lock()
 	u.got = append(u.got, g)
 	u.mu.Unlock()
+	if !g.Admitted {
+		w.Header().Set("WWW-Authenticate", "Basic")
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
 	switch r.URL.Path {
 	case "/events":
 		u.events(w, r)

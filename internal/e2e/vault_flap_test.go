@@ -27,17 +27,17 @@ func TestVaultFlaps(t *testing.T) {
 		badGateway(w, r)
 		return true
 	})
-	time.Sleep(5 * time.Second)
+	time.Sleep(3 * time.Second)
 
 	f.play(badGateway)
 	w.becomes(t, "FM-08: away", http.StatusOK, degraded, 5*time.Second)
 	before := f.calls.Load()
-	const outage = 5 * time.Second
+	const outage = 4 * time.Second
 	for began := time.Now(); time.Since(began) < outage; time.Sleep(50 * time.Millisecond) {
 		w.refused(t, "FM-08: away", "api", "second", fault.VaultUnreachable)
 		w.refused(t, "FM-08: away", "api", "third", fault.VaultUnreachable)
 	}
-	if n := f.calls.Load() - before; n > 8 {
+	if n := f.calls.Load() - before; n > 7 {
 		t.Errorf("FM-08: Vault was asked %d times within %v while it was away, want about one probe a second", n, outage)
 	}
 	f.restore()

@@ -156,11 +156,8 @@ func (r reply) String() string {
 
 // ask sends one request to the provider's upstream through the daemon, with the credential that name picks; "" is none.
 func (w *vaultWorld) ask(c *http.Client, provider, name string) reply {
-	target := "https://" + w.api.Addr + "/x"
-	if provider == "plain" {
-		target = "http://" + w.plain.Addr + "/x"
-	}
-	req, err := http.NewRequest(http.MethodGet, target, nil)
+	target := map[string]string{"api": "https://" + w.api.Addr, "plain": "http://" + w.plain.Addr, "leased": "https://" + w.other.Addr}
+	req, err := http.NewRequest(http.MethodGet, target[provider]+"/x", nil)
 	if err != nil {
 		return reply{err: err}
 	}
