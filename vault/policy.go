@@ -113,11 +113,11 @@ func outermost(folders []credential.Ref) []credential.Ref {
 	return out
 }
 
-// transitGrants are for the key that wraps the embedded store's.
+// transitGrants are for the key that wraps ours.
 func (v *Vault) transitGrants(g *grants, key string) {
 	t := v.Transit(key)
-	g.add(t.path("encrypt"), "the key of the embedded store: wrap it, once", "update")
-	g.add(t.path("decrypt"), "the key of the embedded store: unwrap it, at each start", "update")
+	g.add(t.path("encrypt"), "the key of what is sealed on the disk: wrap it, once", "update")
+	g.add(t.path("decrypt"), "the key of what is sealed on the disk: unwrap it, at each start", "update")
 }
 
 // tokenGrants are for the token itself.

@@ -39,6 +39,10 @@ func TestVaultScripts(t *testing.T) {
 				ts.Check(os.WriteFile(ts.MkAbs("role-id"), []byte(role), 0o600))
 				ts.Check(os.WriteFile(ts.MkAbs("secret-id"), []byte(id), 0o600))
 			},
+			"wrap": func(ts *testscript.TestScript, _ bool, args []string) {
+				token := server.Wrap(t, http.MethodPost, "auth/approle/role/"+args[0]+"/secret-id", "60s")
+				ts.Check(os.WriteFile(ts.MkAbs("secret-id"), []byte(token), 0o600))
+			},
 			"policy": func(ts *testscript.TestScript, _ bool, args []string) {
 				server.Policy(t, args[0], ts.ReadFile(args[1]))
 			},

@@ -1,9 +1,9 @@
-# the key of the embedded store: wrap it, once
+# the key of what is sealed on the disk: wrap it, once
 path "seals/encrypt/sallyport" {
   capabilities = ["update"]
 }
 
-# the key of the embedded store: unwrap it, at each start
+# the key of what is sealed on the disk: unwrap it, at each start
 path "seals/decrypt/sallyport" {
   capabilities = ["update"]
 }
