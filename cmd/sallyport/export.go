@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -21,11 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/file"
 	"github.com/sallyport/sallyport/internal/seal"
-	"github.com/sallyport/sallyport/internal/secret"
 )
-
-// leastPassphrase is the least length of a passphrase that is typed.
-const leastPassphrase = 12
 
 // exportFlags say who will be able to open an export.
 type exportFlags struct {
@@ -157,84 +152,6 @@ func (c *cli) standardOutlet() (func([]byte) error, error) {
 		_, err := c.stdout.Write(b)
 		return err
 	}, nil
-}
-
-// exportLock makes the lock that the flags or, at a terminal, the answers ask for.
-func (c *cli) exportLock(ctx context.Context, to *exportFlags) (seal.Lock, error) {
-	keys := len(to.recipients) > 0 || to.recipientsFile != ""
-	switch {
-	case keys && to.passphraseFile != "":
-		return seal.Lock{}, usagef("--passphrase-file does not go with recipients: an age file has either")
-	case keys:
-		return recipientsLock(to)
-	case to.passphraseFile != "":
-		v, err := c.readPassphrase(to.passphraseFile)
-		if err != nil {
-			return seal.Lock{}, err
-		}
-		return seal.LockBy(v)
-	}
-	v, err := c.newPassphrase(ctx)
-	if err != nil {
-		return seal.Lock{}, err
-	}
-	return seal.LockBy(v)
-}
-
-func recipientsLock(to *exportFlags) (seal.Lock, error) {
-	if _, err := seal.LockTo(to.recipients); err != nil {
-		return seal.Lock{}, usagef("--recipient: %w", err)
-	}
-	if to.recipientsFile == "" {
-		return seal.LockTo(to.recipients)
-	}
-	more, err := seal.ReadRecipients(to.recipientsFile)
-	if err != nil {
-		return seal.Lock{}, fmt.Errorf("--recipients-file: %w", err)
-	}
-	return seal.LockTo(append(more, to.recipients...))
-}
-
-// readPassphrase takes the operator's file as it is, but for newlines at its end.
-func (c *cli) readPassphrase(path string) (secret.Value, error) {
-	data, readable, err := file.ReadOperator(path)
-	if err != nil {
-		return secret.Value{}, fmt.Errorf("--passphrase-file: %w", err)
-	}
-	if readable {
-		c.warn("%s is readable by everybody; run chmod 600 on it", path)
-	}
-	v := secret.New(strings.TrimRight(string(data), "\r\n"))
-	if v.Empty() {
-		return v, fmt.Errorf("--passphrase-file: %s: is empty", path)
-	}
-	return v, nil
-}
-
-// newPassphrase asks for a passphrase twice.
-func (c *cli) newPassphrase(ctx context.Context) (secret.Value, error) {
-	tty := c.terminal()
-	if tty == nil {
-		return secret.Value{}, try(usagef("nobody is told who may open the export, and there is no terminal to ask for a passphrase"),
-			"--recipient age1... for the owner of that key (age-keygen makes one)", "--recipients-file FILE", "--passphrase-file FILE")
-	}
-	first, err := c.ask(ctx, tty, fmt.Sprintf("passphrase (at least %d characters)", leastPassphrase), true)
-	if err != nil {
-		return secret.Value{}, err
-	}
-	if n := utf8.RuneCountInString(first); n < leastPassphrase {
-		return secret.Value{}, try(fmt.Errorf("the passphrase has %d characters, which is too short: whoever gets the file can try as many as he likes", n),
-			fmt.Sprintf("take %d or more, such as five random words", leastPassphrase))
-	}
-	again, err := c.ask(ctx, tty, "the same again", true)
-	if err != nil {
-		return secret.Value{}, err
-	}
-	v := secret.New(first)
-	if !v.Equal(secret.New(again)) {
-		return secret.Value{}, errors.New("the two passphrases differ")
-	}
-	return v, nil
 }
 
 // referenced names what the configuration refers to.

@@ -17,7 +17,6 @@ import (
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/file"
 	"github.com/sallyport/sallyport/internal/seal"
-	"github.com/sallyport/sallyport/internal/secret"
 )
 
 // importFlags say how to open an export, and what to do with what is there.
@@ -117,58 +116,6 @@ func decrypt(r io.Reader, key seal.Key) (*credential.Archive, error) {
 		return nil, err
 	}
 	return credential.ReadArchive(plain)
-}
-
-// hinted adds what to do about a file that cannot be opened.
-func hinted(err error) error {
-	for target, remedy := range map[error]string{
-		seal.ErrWantsPassphrase:    "give --passphrase-file FILE in place of --identity, or neither at a terminal",
-		seal.ErrWantsIdentity:      "give --identity FILE, the secret key of one of its recipients",
-		seal.ErrOtherKey:           "give --identity FILE, the secret key of one of its recipients",
-		seal.ErrDamaged:            "take another copy of the file",
-		seal.ErrWork:               "make the export anew; Sallyport and the age tool ask for less",
-		credential.ErrNewerArchive: "import it with that version",
-	} {
-		if errors.Is(err, target) {
-			return try(err, remedy)
-		}
-	}
-	return err
-}
-
-// importKey finds the key. A passphrase is asked for once the file is known to
-// want one.
-func (c *cli) importKey(ctx context.Context, path string, from *importFlags) (seal.Key, error) {
-	tty := c.terminal()
-	switch {
-	case from.identity != "" && from.passphraseFile != "":
-		return seal.Key{}, usagef("--identity and --passphrase-file exclude each other: an age file has either")
-	case path == "-" && tty != nil:
-		return seal.Key{}, try(usagef("standard input is a terminal"), "redirect it, or give a FILE")
-	case from.identity != "":
-		return c.readIdentity(from.identity)
-	case from.passphraseFile != "":
-		v, err := c.readPassphrase(from.passphraseFile)
-		return seal.KeyBy(func() (secret.Value, error) { return v, nil }), err
-	case tty == nil:
-		return seal.Key{}, try(usagef("nothing is told to open the export with, and there is no terminal to ask for a passphrase"),
-			"--identity FILE with the secret key of one of its recipients", "--passphrase-file FILE")
-	}
-	return seal.KeyBy(func() (secret.Value, error) {
-		s, err := c.ask(ctx, tty, "passphrase", true)
-		return secret.New(s), err
-	}), nil
-}
-
-func (c *cli) readIdentity(path string) (seal.Key, error) {
-	key, readable, err := seal.ReadKey(path)
-	if err != nil {
-		return key, fmt.Errorf("--identity: %w", err)
-	}
-	if readable {
-		c.warn("%s is readable by everybody; run chmod 600 on it", path)
-	}
-	return key, nil
 }
 
 // judgeNumbers refuses what Vault would store and never give back, and warns of
