@@ -73,11 +73,7 @@ func (s *Server) listCredentials(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	views, err := s.views(ctx, p.Items)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, list[view]{views, p.Next})
+	return s.sendViews(w, r, p.Items, p.Next)
 }
 
 func (s *Server) getCredential(w http.ResponseWriter, r *http.Request) error {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"slices"
 
@@ -106,18 +107,36 @@ func (s *Server) free(ctx context.Context, p *provider.Provider, ref credential.
 	if owners := s.o.Table().Owners(a); len(owners) > 0 && !slices.ContainsFunc(owners, own) {
 		return taken(a, owners[0].Name)
 	}
-	refs, err := s.o.Store.List(ctx, credential.Ref{Workspace: ref.Workspace, Environment: ref.Environment})
+	refs, err := s.claimants(ctx, p, ref)
 	if err != nil {
 		return err
 	}
-	for _, r := range refs {
-		if q := s.o.Table().Get(r.Provider); q != nil && q.Name != p.Name && s.mayClaim(q) {
-			if err := s.unclaimed(ctx, q, r, a); err != nil {
-				return err
-			}
-		}
+	return each(ctx, len(refs), func(ctx context.Context, i int) error {
+		return s.unclaimed(ctx, s.o.Table().Get(refs[i].Provider), refs[i], a)
+	})
+}
+
+// claimants are the records beside ref by which providers other than p may own
+// hosts.
+func (s *Server) claimants(ctx context.Context, p *provider.Provider, ref credential.Ref) ([]credential.Ref, error) {
+	folder := credential.Ref{Workspace: ref.Workspace, Environment: ref.Environment}
+	names, err := s.o.Store.Folders(ctx, folder)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	var all []credential.Ref
+	for _, name := range names {
+		if q := s.o.Table().Get(name); q == nil || q.Name == p.Name || !s.mayClaim(q) {
+			continue
+		}
+		folder.Provider = name
+		refs, err := s.o.Store.List(ctx, folder)
+		if err != nil && !errors.Is(err, fault.VaultDenied) { // what is hidden from us is other people's
+			return nil, err
+		}
+		all = append(all, refs...)
+	}
+	return all, nil
 }
 
 func taken(a provider.Authority, by string) error {

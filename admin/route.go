@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -169,6 +170,9 @@ func (s *Server) serve(h handler) http.Handler {
 			err = x.err
 		}
 		s.log(r, x.id, err)
+		if errors.As(err, new(cut)) {
+			panic(http.ErrAbortHandler) //nolint:forbidigo // net/http closes the connection, so that a cut answer looks cut
+		}
 		if err != nil {
 			s.writeError(w, x.id, err)
 		}

@@ -2,13 +2,17 @@ package admin_test
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sallyport/sallyport/internal/fault"
 )
 
 // The API over real connections: one connection serves several requests, and
@@ -70,5 +74,50 @@ func TestBodyThatBreaksOff(t *testing.T) {
 	}
 	if _, err := b.store.Get(t.Context(), ref); err == nil {
 		t.Error("half a body was stored")
+	}
+}
+
+// A long list is sent in parts: the whole of it, in order, or visibly not the whole.
+func TestLongList(t *testing.T) {
+	const n = 1000
+	b := newBench(t)
+	var want []string
+	for i := range n {
+		ref := fmt.Sprintf("acme/production/api/n%04d", i)
+		b.store.Add(ref, "bearer", "token", canary)
+		want = append(want, ref)
+	}
+	srv := httptest.NewServer(b.TCP())
+	defer srv.Close()
+	list := func() ([]string, string, error) {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodGet, srv.URL+"/api/v1/credentials?limit=900", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := srv.Client().Do(req)
+		if err != nil {
+			return nil, "", err
+		}
+		defer resp.Body.Close()
+		var out struct {
+			Items []struct{ Workspace, Environment, Provider, Name string }
+			Next  string
+		}
+		err = json.NewDecoder(resp.Body).Decode(&out)
+		var got []string
+		for _, c := range out.Items {
+			got = append(got, strings.Join([]string{c.Workspace, c.Environment, c.Provider, c.Name}, "/"))
+		}
+		return got, out.Next, err
+	}
+	got, next, err := list()
+	if err != nil || !slices.Equal(got, want[:900]) || next != want[899] {
+		t.Errorf("%d items, next %q, %v; want the first 900 in order", len(got), next, err)
+	}
+	b.store.FailAfter(600, fault.New(fault.VaultUnreachable, "", nil))
+	if got, next, err := list(); err == nil {
+		t.Errorf("a list that the store cut has %d items, next %q, and no error", len(got), next)
 	}
 }

@@ -18,9 +18,10 @@ import (
 type Store struct {
 	Gets, Lists, Folds atomic.Int64 // how often it was read
 
-	mu  sync.Mutex
-	m   map[credential.Ref]*credential.Credential
-	err error
+	mu    sync.Mutex
+	m     map[credential.Ref]*credential.Credential
+	err   error
+	until int64 // Gets that err begins after
 }
 
 // Add puts a record of the given type; fields are name, value pairs.
@@ -44,9 +45,21 @@ func (s *Store) Add(ref, typ string, fields ...string) *credential.Credential {
 
 // Fail makes every call fail with err from now on; nil ends that.
 func (s *Store) Fail(err error) {
+	s.FailAfter(0, err)
+}
+
+// FailAfter makes every call fail with err once there were n more Gets.
+func (s *Store) FailAfter(n int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.err = err
+	s.err, s.until = err, s.Gets.Load()+n
+}
+
+func (s *Store) failed() error {
+	if s.Gets.Load() < s.until {
+		return nil
+	}
+	return s.err
 }
 
 // Get implements credential.Store.
@@ -54,8 +67,8 @@ func (s *Store) Get(_ context.Context, ref credential.Ref) (*credential.Credenti
 	s.Gets.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err != nil {
-		return nil, s.err
+	if err := s.failed(); err != nil {
+		return nil, err
 	}
 	c, ok := s.m[ref]
 	if !ok {
@@ -69,8 +82,8 @@ func (s *Store) List(_ context.Context, folder credential.Ref) ([]credential.Ref
 	s.Lists.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err != nil {
-		return nil, s.err
+	if err := s.failed(); err != nil {
+		return nil, err
 	}
 	var refs []credential.Ref
 	for r := range s.m {
@@ -87,8 +100,8 @@ func (s *Store) Folders(_ context.Context, folder credential.Ref) ([]string, err
 	s.Folds.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err != nil {
-		return nil, s.err
+	if err := s.failed(); err != nil {
+		return nil, err
 	}
 	names := map[string]bool{}
 	for r := range s.m {
@@ -106,8 +119,8 @@ func (s *Store) Put(_ context.Context, c *credential.Credential) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err != nil {
-		return s.err
+	if err := s.failed(); err != nil {
+		return err
 	}
 	var have int
 	if old := s.m[c.Ref]; old != nil {
@@ -124,8 +137,8 @@ func (s *Store) Put(_ context.Context, c *credential.Credential) error {
 func (s *Store) Delete(_ context.Context, ref credential.Ref) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err != nil {
-		return s.err
+	if err := s.failed(); err != nil {
+		return err
 	}
 	if _, ok := s.m[ref]; !ok {
 		return fault.New(fault.CredentialNotFound, ref.String(), nil)
