@@ -273,21 +273,23 @@ func TestVaultMounts(t *testing.T) {
 	t.Parallel()
 	server := testserver.StartVault(t, testserver.VaultOptions{})
 	server.Do(t, http.MethodPost, "sys/mounts/transit", map[string]any{"type": "transit"})
-	o := rootOptions(server)
-	o.Mount = "transit"
-	v, err := NewVault(o)
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if err := v.Run(ctx); !errors.Is(err, errNotKV) || !strings.Contains(err.Error(), "transit") {
-		t.Errorf("Run with the mount transit: %v, want %v", err, errNotKV)
+	for mount, tells := range map[string]string{"transit": "engine: transit", "secret/below": "at secret"} {
+		o := rootOptions(server)
+		o.Mount = mount
+		v, err := NewVault(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := v.Run(ctx); !errors.Is(err, errNotKV) || !strings.Contains(err.Error(), tells) {
+			t.Errorf("Run with the mount %s: %v, want %v that tells %q", mount, err, errNotKV, tells)
+		}
 	}
-	o = rootOptions(server)
+	o := rootOptions(server)
 	o.Mount = "absent"
 	w := loggedIn(t, o)
-	_, err = w.Get(t.Context(), newCredential(t, "crm").Ref)
+	_, err := w.Get(t.Context(), newCredential(t, "crm").Ref)
 	wantCode(t, "Get in a mount that does not exist", err, fault.VaultDenied)
 	if err == nil || !strings.Contains(err.Error(), "mounts/absent") {
 		t.Errorf("error %v does not name the mount", err)

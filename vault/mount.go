@@ -58,7 +58,10 @@ func (v *Vault) kv(ctx context.Context) (mount, error) {
 
 // settle takes m for our own mount.
 func (v *Vault) settle(m mount) error {
-	if m.kv == 0 {
+	switch {
+	case strings.HasPrefix(v.o.Mount, m.path+"/"):
+		return fault.New(fault.Internal, "", fmt.Errorf("%w: %s; the engine is at %s, and the rest belongs into vault.prefix", errNotKV, v.o.Mount, m.path))
+	case m.kv == 0:
 		return fault.New(fault.Internal, "", fmt.Errorf("%w: %s", errNotKV, v.o.Mount))
 	}
 	v.own.Store(&mount{v.o.Mount, m.kv})

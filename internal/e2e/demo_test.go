@@ -35,25 +35,30 @@ func TestDemo(t *testing.T) {
 const demoPolicy = `
 path "secret/data/sallyport-demo-*" { capabilities = ["create", "read", "update"] }
 path "secret/metadata/sallyport-demo-*" { capabilities = ["read", "list", "delete"] }
+path "kv1/sallyport-demo-*" { capabilities = ["create", "read", "update", "list", "delete"] }
 `
 
-// On a real Vault the demo shows the same, and takes away all that it has put there.
+// On a real Vault the demo shows the same, on both versions of the KV engine, and takes away all that it has put there.
 func TestDemoOnVault(t *testing.T) {
 	v, env := demoVault(t)
-	temp := t.TempDir()
-	cmd := exec.Command(testserver.Binary(t), "demo", "--vault", v.Address)
-	cmd.Env = append(env, "TMPDIR="+temp)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("demo --vault: %v\n%s", err, out)
+	for _, mount := range []string{"secret", "kv1"} {
+		t.Run(mount, func(t *testing.T) {
+			temp := t.TempDir()
+			cmd := exec.Command(testserver.Binary(t), "demo", "--vault", v.Address, "--vault-mount", mount)
+			cmd.Env = append(env, "TMPDIR="+temp)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("demo --vault: %v\n%s", err, out)
+			}
+			for _, want := range []string{"in Vault under " + mount + "/sallyport-demo-", "4 records in Vault", "All 11 steps showed what they claim"} {
+				if !strings.Contains(string(out), want) {
+					t.Errorf("the demo did not show %q:\n%s", want, out)
+				}
+			}
+			empty(t, temp)
+			emptyVault(t, v)
+		})
 	}
-	for _, want := range []string{"in Vault under secret/sallyport-demo-", "4 records in Vault", "All 11 steps showed what they claim"} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("the demo did not show %q:\n%s", want, out)
-		}
-	}
-	empty(t, temp)
-	emptyVault(t, v)
 }
 
 // demoVault gives a Vault that holds one record of others, and an environment with a token for the demo.
@@ -61,21 +66,28 @@ func demoVault(t *testing.T) (v *testserver.Vault, env []string) {
 	t.Helper()
 	v = testserver.StartVault(t, testserver.VaultOptions{})
 	v.Policy(t, "demo", demoPolicy)
+	v.Do(t, http.MethodPost, "sys/mounts/kv1", map[string]any{"type": "kv", "options": map[string]any{"version": "1"}})
 	v.Do(t, http.MethodPost, "secret/data/other", map[string]any{"data": map[string]any{"a": "b"}})
+	v.Do(t, http.MethodPost, "kv1/other", map[string]any{"a": "b"})
 	token := v.NewToken(t, map[string]any{"policies": []string{"demo"}, "ttl": "10m"})
 	return v, []string{"PATH=" + os.Getenv("PATH"), "VAULT_TOKEN=" + token, "VAULT_ADDR=http://127.0.0.1:1", "SALLYPORT_STORE_BACKEND=file"}
 }
 
 func emptyVault(t *testing.T, v *testserver.Vault) {
 	t.Helper()
-	data, _ := v.Do(t, http.MethodGet, "secret/metadata/?list=true", nil)["data"].(map[string]any)
-	if keys := fmt.Sprint(data["keys"]); keys != "[other]" {
-		t.Errorf("Vault holds %s after the demo, want what was there before", keys)
+	for _, folder := range []string{"secret/metadata", "kv1"} {
+		data, _ := v.Do(t, http.MethodGet, folder+"/?list=true", nil)["data"].(map[string]any)
+		if keys := fmt.Sprint(data["keys"]); keys != "[other]" {
+			t.Errorf("%s holds %s after the demo, want what was there before", folder, keys)
+		}
 	}
 }
 
-// The demo says what it lacks, and where its Vault is not.
+// The demo says what it lacks before it begins.
 func TestDemoWithoutVault(t *testing.T) {
+	v, env := demoVault(t)
+	v.Do(t, http.MethodPost, "sys/mounts/transit", map[string]any{"type": "transit"})
+	weak := v.NewToken(t, map[string]any{"policies": []string{"default"}})
 	for name, c := range map[string]struct {
 		args, env []string
 		want      string
@@ -83,6 +95,10 @@ func TestDemoWithoutVault(t *testing.T) {
 		"no token":         {[]string{"--vault", "http://127.0.0.1:1"}, nil, "$VAULT_TOKEN"},
 		"nothing is there": {[]string{"--vault", "http://127.0.0.1:1"}, []string{"VAULT_TOKEN=" + canary}, "vault_unreachable"},
 		"no address":       {[]string{"--vault", "vault.internal"}, []string{"VAULT_TOKEN=" + canary}, "vault.address"},
+		"a wrong token":    {[]string{"--vault", v.Address}, []string{"VAULT_TOKEN=" + canary}, "vault_denied"},
+		"a weak token":     {[]string{"--vault", v.Address}, []string{"VAULT_TOKEN=" + weak}, "vault_denied"},
+		"no such mount":    {[]string{"--vault", v.Address, "--vault-mount", "absent"}, env, "vault_denied"},
+		"another engine":   {[]string{"--vault", v.Address, "--vault-mount", "transit"}, []string{"VAULT_TOKEN=" + v.Token}, "no KV secrets engine"},
 		"skip verify":      {[]string{"--vault", "https://127.0.0.1:1"}, []string{"VAULT_TOKEN=" + canary, "VAULT_SKIP_VERIFY=1"}, "VAULT_SKIP_VERIFY"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -91,8 +107,8 @@ func TestDemoWithoutVault(t *testing.T) {
 			cmd := exec.Command(testserver.Binary(t), append([]string{"demo"}, c.args...)...)
 			cmd.Env = append([]string{"TMPDIR=" + temp, "PATH=" + os.Getenv("PATH")}, c.env...)
 			out, err := cmd.CombinedOutput()
-			if err == nil || !strings.Contains(string(out), c.want) || strings.Contains(string(out), canary) {
-				t.Errorf("%v, want %q named and no secret:\n%s", err, c.want, out)
+			if err == nil || !strings.Contains(string(out), c.want) || strings.Contains(string(out), canary) || strings.Contains(string(out), "1. The daemon") {
+				t.Errorf("%v, want %q named, no secret and no step:\n%s", err, c.want, out)
 			}
 			empty(t, temp)
 		})
