@@ -31,6 +31,7 @@ func TestVaultUnreachableAtStart(t *testing.T) {
 		w.refused(t, "FM-01", "plain", "", fault.VaultUnreachable)
 	}
 	w.connectTo(t, "default", w.other.Addr).is(t, "FM-01: a host that nobody is known to own", fault.VaultUnreachable)
+	w.raw(t).send(t, get("http://api.github.com/user", "api.github.com", w.auth(t))).is(t, "FM-01: a built-in provider's host", fault.VaultUnreachable)
 	w.neverBare(t, "FM-01")
 
 	v := testserver.StartVault(t, testserver.VaultOptions{Listen: address})
@@ -63,6 +64,10 @@ func TestVaultSealedAndRestarted(t *testing.T) {
 	w.refused(t, "FM-02: sealed", "api", "third", fault.VaultSealed)
 	w.gauge(t, "FM-02: sealed", "sallyport_vault_up", is(0))
 	w.gauge(t, "FM-02: sealed", "sallyport_store_stale_seconds", over(0))
+	w.Signal(t, syscall.SIGHUP)
+	w.waitForLog(t, "configuration reloaded")
+	w.served(t, "FM-02: sealed, after a reload", "api", "")
+	w.served(t, "FM-02: sealed, after a reload", "plain", "")
 	v.Unseal(t, key)
 	w.becomes(t, "FM-02: unsealed", http.StatusOK, `{"status":"ok"}`, comesBack)
 	w.resumes(t, "FM-02: unsealed", "api", "second")
