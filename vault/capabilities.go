@@ -58,10 +58,10 @@ func may(capabilities []string, c string) bool {
 // samples gives paths that the grant's is meant for: those of records or, for listings, those of the folders above.
 func (g *Grant) samples(capability string) []string {
 	base, pattern := strings.CutSuffix(g.Path, "*")
-	if !pattern || g.depth == 0 {
-		return []string{g.Path}
-	}
 	const name = "any/"
+	if !pattern || g.depth == 0 {
+		return []string{strings.TrimSuffix(strings.ReplaceAll(g.Path+"/", "/+/", "/"+name), "/")}
+	}
 	if capability != "list" {
 		return []string{strings.TrimSuffix(base+strings.Repeat(name, g.depth), "/")}
 	}

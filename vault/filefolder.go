@@ -95,6 +95,11 @@ func (s *File) sweep() {
 			return s.sweepFolder(s.folder(ref), entries)
 		})
 	}
+	if err == nil {
+		err = s.walkApps(func(workspace string, entries []fs.DirEntry) error {
+			return s.sweepFolder(filepath.Join(s.dir, fileAppFolder, workspace), entries)
+		})
+	}
 	if err != nil { // it only takes room
 		s.log.Warn("leftovers in the store were not removed", "dir", s.dir, "error", err.Error())
 	}

@@ -48,23 +48,31 @@ func (v *Vault) Get(ctx context.Context, ref credential.Ref) (*credential.Creden
 
 // Delete implements credential.Store. No version of the record stays.
 func (v *Vault) Delete(ctx context.Context, ref credential.Ref) error {
+	if err := ref.Validate(); err != nil {
+		return fault.New(fault.InvalidRequest, err.Error(), nil)
+	}
+	return v.removeAt(ctx, v.name(ref.String()), func(r *record) error { return r.notFound(ref) })
+}
+
+// removeAt removes the secret of that name in our own mount; missing gives the error if there is none.
+func (v *Vault) removeAt(ctx context.Context, name string, missing func(*record) error) error {
 	m, err := v.kv(ctx)
 	if err != nil {
 		return err
 	}
-	r, err := v.read(ctx, m, ref)
+	r, err := v.readAt(ctx, m, name)
 	if err != nil {
 		return err
 	}
 	if r.gone() {
-		return r.notFound(ref)
+		return missing(r)
 	}
-	path := m.at("metadata", v.name(ref.String()))
+	path := m.at("metadata", name)
 	err = v.do(ctx, "delete", path, func(ctx context.Context, c *api.Client) error { return remove(ctx, c, path) })
 	if !errors.Is(err, fault.VaultUnreachable) {
 		return err
 	}
-	if r, e := v.read(ctx, m, ref); e == nil && r.gone() { // the answer was lost, not the call
+	if r, e := v.readAt(ctx, m, name); e == nil && r.gone() { // the answer was lost, not the call
 		return nil
 	}
 	return err

@@ -65,6 +65,7 @@ func (v *Vault) recordGrants(ctx context.Context, g *grants, o GrantOptions) err
 	for _, f := range folders {
 		v.folderGrants(g, m, f, o.ReadOnly)
 	}
+	v.appGrants(g, m, folders, o.ReadOnly)
 	for _, f := range folders {
 		if f.Workspace == "" {
 			continue
@@ -80,25 +81,45 @@ func (v *Vault) recordGrants(ctx context.Context, g *grants, o GrantOptions) err
 // folderGrants are for the records of one folder.
 func (v *Vault) folderGrants(g *grants, m mount, f credential.Ref, readOnly bool) {
 	parts := slices.DeleteFunc([]string{f.Workspace, f.Environment}, func(s string) bool { return s == "" })
-	name, whose := v.name(strings.Join(parts, "/"))+"/*", strings.Join(parts, "/")
+	whose := strings.Join(parts, "/")
 	if whose == "" {
 		whose = "every workspace"
 	}
+	below(g, m, v.name(strings.Join(parts, "/")), 4-len(parts), "records of "+whose, "what is added and what is refreshed", readOnly)
+}
+
+// below adds the grants for all the secrets of a folder, which lie depth names deep in it.
+func below(g *grants, m mount, folder string, depth int, what, stored string, readOnly bool) {
 	at := func(kind, why string, capabilities ...string) {
-		g.add(m.at(kind, name), why, capabilities...).depth = 4 - len(parts)
+		g.add(m.at(kind, folder+"/*"), what+": "+why, capabilities...).depth = depth
 	}
 	switch {
 	case m.kv == 2 && readOnly:
-		at("data", "records of "+whose+": read them", "read")
-		at("metadata", "records of "+whose+": find them by name", "list")
+		at("data", "read them", "read")
+		at("metadata", "find them by name", "list")
 	case m.kv == 2:
-		at("data", "records of "+whose+": read them, store what is added and what is refreshed", "create", "read", "update")
-		at("metadata", "records of "+whose+": find them by name, remove them with all their versions", "delete", "list")
+		at("data", "read them, store "+stored, "create", "read", "update")
+		at("metadata", "find them by name, remove them with all their versions", "delete", "list")
 	case readOnly:
-		at("", "records of "+whose+": find and read them", "list", "read")
+		at("", "find and read them", "list", "read")
 	default:
-		at("", "records of "+whose+": find and read them, store what is added and what is refreshed, remove them",
-			"create", "delete", "list", "read", "update")
+		at("", "find and read them, store "+stored+", remove them", "create", "delete", "list", "read", "update")
+	}
+}
+
+// appGrants are for the OAuth clients of providers. Whoever uses the records of some workspaces only may use the shared
+// ones, and not change them: that is for who may do so for all.
+func (v *Vault) appGrants(g *grants, m mount, folders []credential.Ref, readOnly bool) {
+	if folders[0].Workspace == "" {
+		below(g, m, v.appName(""), 2, "OAuth clients", "those that are added", readOnly)
+		return
+	}
+	g.add(m.at("data", v.appName("+")), "shared OAuth clients: read them; sallyport app add and rm of such a one are for a wider token", "read")
+	g.add(m.at("metadata", v.appName(""))+"/", "names of the shared OAuth clients, and of the workspaces that have their own", "list")
+	for i, f := range folders {
+		if i == 0 || folders[i-1].Workspace != f.Workspace {
+			below(g, m, v.appName(f.Workspace), 1, "OAuth clients of "+f.Workspace, "those that are added", readOnly)
+		}
 	}
 }
 

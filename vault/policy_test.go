@@ -108,7 +108,24 @@ func story(ctx context.Context, v *Vault) error {
 		}
 		steps = append(steps, err)
 	}
-	return errors.Join(append(steps, v.Delete(ctx, c.Ref))...)
+	return errors.Join(append(steps, v.Delete(ctx, c.Ref), appStory(ctx, v))...)
+}
+
+// appStory does the same with apps: its workspace's own, and a shared one that is there.
+func appStory(ctx context.Context, v *Vault) error {
+	a := &credential.App{Workspace: "acme", Provider: "crm", ClientID: "web"}
+	_, none := v.App(ctx, "acme", "mail")
+	if errors.Is(none, fault.NotFound) {
+		none = nil
+	}
+	steps := []error{none, v.PutApp(ctx, a), v.PutApp(ctx, a)}
+	_, shared := v.App(ctx, "", "crm")
+	_, own := v.App(ctx, "acme", "crm")
+	names, err := v.ListApps(ctx)
+	if err == nil && !slices.Equal(names, []credential.AppName{{Provider: "crm"}, {Workspace: "acme", Provider: "crm"}}) {
+		err = fmt.Errorf("the apps are %v", names)
+	}
+	return errors.Join(append(steps, shared, own, err, v.DeleteApp(ctx, "acme", "crm"))...)
 }
 
 // With the printed policy and no other the store does all it has to; without any one of its capabilities it does not,
@@ -125,6 +142,11 @@ func TestPolicyIsTheLeast(t *testing.T) {
 			root := loggedIn(t, o)
 			for _, ref := range []string{"other/production/crm/main", "acme/staging/crm/main"} {
 				mustPut(t, root.Vault, newCredential(t, ref, "token", "hidden"))
+			}
+			for _, workspace := range []string{"", "other"} {
+				if err := root.PutApp(t.Context(), &credential.App{Workspace: workspace, Provider: "crm", ClientID: "hidden"}); err != nil {
+					t.Fatal(err)
+				}
 			}
 			grants, err := root.Grants(t.Context(), GrantOptions{Folders: []credential.Ref{acme}})
 			if err != nil {
@@ -176,6 +198,7 @@ func eachCut(t *testing.T, v *Vault, server *testserver.Vault, all []Grant) {
 			}
 			server.Policy(t, "printed", Policy(all))
 			_ = v.Delete(t.Context(), credential.Ref{Workspace: "acme", Environment: "production", Provider: "crm", Name: "main"})
+			_ = v.DeleteApp(t.Context(), "acme", "crm")
 		}
 	}
 }
@@ -225,6 +248,8 @@ func TestMissingUnderstandsPatterns(t *testing.T) {
 	server := testserver.StartVault(t, testserver.VaultOptions{})
 	o := withPolicy(t, server, `
 path "secret/data/+/credentials/acme/+/+/+" { capabilities = ["read", "create", "update"] }
+path "secret/data/sallyport/apps/*" { capabilities = ["read", "create", "update"] }
+path "secret/metadata/sallyport/apps/acme/*" { capabilities = ["delete", "list"] }
 path "secret/metadata/sallyport/credentials/acme/+/+/+" { capabilities = ["delete"] }
 path "secret/metadata/sallyport/*" { capabilities = ["list"] }
 path "auth/token/*" { capabilities = ["read", "update"] }

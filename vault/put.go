@@ -31,7 +31,7 @@ func (v *Vault) Put(ctx context.Context, c *credential.Credential) error {
 	if err != nil {
 		return err
 	}
-	w := draft{m, v.name(c.Ref.String()), c.Ref, data, id}
+	w := draft{m, v.name(c.Ref.String()), c.Ref.String(), data, id}
 	version, err := v.write(ctx, w, c.Version)
 	if err == nil {
 		c.Version = version
@@ -43,7 +43,7 @@ func (v *Vault) Put(ctx context.Context, c *credential.Credential) error {
 type draft struct {
 	mount mount
 	name  string
-	ref   credential.Ref
+	of    string // what it is called in faults
 	data  json.RawMessage
 	id    string // the attempt's, in data
 }
@@ -59,7 +59,7 @@ func (v *Vault) write(ctx context.Context, w draft, version int) (int, error) {
 			return 0, err
 		}
 		if r.gone() || r.version != version {
-			return 0, conflict(w.ref)
+			return 0, conflict(w.of)
 		}
 	}
 	next, err := v.write2(ctx, w, version)
@@ -110,7 +110,7 @@ func (v *Vault) write1(ctx context.Context, w draft, version int) (int, error) {
 		return 0, err
 	}
 	if r.version != version { // one that is gone has version 0
-		return 0, conflict(w.ref)
+		return 0, conflict(w.of)
 	}
 	path := w.mount.at("data", w.name)
 	err = v.do(ctx, opWrite, path, func(ctx context.Context, c *api.Client) error { return write(ctx, c, path, w.data, nil) })
@@ -136,14 +136,14 @@ func (v *Vault) readBack(ctx context.Context, w draft, cas int, err error) (int,
 	case !r.gone() && attemptOf(r.data) == w.id:
 		return r.version, nil
 	case r.gone() && r.version != cas:
-		return 0, fault.New(fault.StoreConflict, w.ref.String(), &deletedError{r.version})
+		return 0, fault.New(fault.StoreConflict, w.of, &deletedError{r.version})
 	case r.version != cas || err == nil:
-		return 0, conflict(w.ref)
+		return 0, conflict(w.of)
 	}
 	return 0, err
 }
 
-func conflict(ref credential.Ref) error { return fault.New(fault.StoreConflict, ref.String(), nil) }
+func conflict(of string) error { return fault.New(fault.StoreConflict, of, nil) }
 
 // marked gives the record's JSON with the attempt id in its state. A state that is no JSON object stays as it is.
 func marked(c *credential.Credential, id string) (json.RawMessage, error) {

@@ -109,14 +109,14 @@ func (v *Vault) writeKV(ctx context.Context, m mount, r *reference, c *credentia
 	case rec.gone() && c.Version == 0:
 		return r.missing(rec.fate()+hint(m, name), nil)
 	case rec.gone() || rec.version != c.Version:
-		return conflict(r.Ref)
+		return conflict(r.Ref.String())
 	}
 	id := rand.Text()
 	data, err := r.encode(rec.data, c, id)
 	if err != nil {
 		return err
 	}
-	w := draft{m, name, r.Ref, data, id}
+	w := draft{m, name, r.Ref.String(), data, id}
 	put := v.write2
 	if m.kv == 1 {
 		put = v.write1

@@ -3,6 +3,21 @@ path "secret/sallyport/credentials/acme/production/*" {
   capabilities = ["list", "read"]
 }
 
+# shared OAuth clients: read them; sallyport app add and rm of such a one are for a wider token
+path "secret/sallyport/apps/+" {
+  capabilities = ["read"]
+}
+
+# names of the shared OAuth clients, and of the workspaces that have their own
+path "secret/sallyport/apps/" {
+  capabilities = ["list"]
+}
+
+# OAuth clients of acme: find and read them
+path "secret/sallyport/apps/acme/*" {
+  capabilities = ["list", "read"]
+}
+
 # names of the workspaces, for listings of all; what lies in the others stays hidden
 path "secret/sallyport/credentials/" {
   capabilities = ["list"]
