@@ -40,7 +40,7 @@ func newHosts() *hosts {
 func (inv *inventory) learn(ctx context.Context, last *hosts) (*hosts, error) {
 	age := inv.d.ttl
 	if a := inv.hosts.held.Load(); a != nil && time.Since(a.at) >= age {
-		age = missRelook // what is looked at together is of one age
+		age = min(age, missRelook) // what is looked at together is of one age
 	}
 	present, err := inv.names.fresh(ctx, age)
 	if err != nil {

@@ -430,6 +430,12 @@ func TestProbesWhileTheStoreIsAway(t *testing.T) {
 		s.store.refuse("default/production/git/b", nil)
 		time.Sleep(lookPause)
 		s.want("back", "git.example", "", "default/production/git/b")
+		s.store.refuse("default/production/git/b", fault.New(fault.VaultDenied, "", nil))
+		s.add("git/c")
+		time.Sleep(s.config.CacheTTL + time.Second)
+		s.goes("git.example", "")
+		synctest.Wait()
+		s.want("one that is hidden keeps no other from being seen", "git.example", "", string(fault.AmbiguousCredential))
 	})
 }
 

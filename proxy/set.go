@@ -144,14 +144,15 @@ func (d *directory) probe(ctx context.Context, s *set, c *Caller, fit []*listed)
 	}
 }
 
-// see notes which records are there. It fails where the store is away.
+// see notes which records are there; one that our policy hides may be. It fails
+// where the store is away.
 func (d *directory) see(ctx context.Context, list []*listed) error {
 	return each(ctx, len(list), func(ctx context.Context, i int) error {
 		_, err := d.store.Get(ctx, list[i].ref)
 		switch {
 		case errors.Is(err, fault.CredentialNotFound):
 			list[i].life.Store(gone)
-		case err != nil && isStoreAway(err):
+		case err != nil && isStoreAway(err) && !errors.Is(err, fault.VaultDenied):
 			return storeFault(err)
 		default:
 			list[i].life.Store(alive)
