@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"math"
 	"mime"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -32,7 +34,10 @@ type reply struct {
 	Status int
 	Type   string // Content-Type
 	Body   []byte
+	Cut    bool // Body is not whole
 }
+
+var errTooLong = errors.New("more than 1 MiB")
 
 // endpoint stands between x/oauth2 and a token endpoint. It bounds the answer,
 // turns whatever is no token into a fault, and gives x/oauth2 one plain form of
@@ -40,7 +45,8 @@ type reply struct {
 // not know and takes a missing expires_in for a token without end.
 type endpoint struct {
 	next  http.RoundTripper
-	stage func(reply) // told of a 2xx answer before anybody reads it; nil: nobody
+	stage func(reply)        // told of a 2xx answer before anybody reads it; nil: nobody
+	read  func(reply) answer // nil: readAnswer
 	out   outcomeOf
 }
 
@@ -59,8 +65,11 @@ func (e *endpoint) RoundTrip(req *http.Request) (*http.Response, error) {
 		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
 	}))
 	req.Close = true // a connection that the server is about to close is none to spend a grant on
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "sallyport")
+	for name, v := range map[string]string{"Accept": "application/json", "User-Agent": "sallyport"} {
+		if req.Header.Get(name) == "" {
+			req.Header.Set(name, v)
+		}
+	}
 	resp, err := e.next.RoundTrip(req)
 	if err != nil {
 		e.out.lost = sent.Load()
@@ -69,27 +78,34 @@ func (e *endpoint) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	e.out.lost = resp.StatusCode/100 == 2 || resp.StatusCode == http.StatusBadGateway || resp.StatusCode == http.StatusGatewayTimeout
-	if err != nil && resp.StatusCode/100 != 2 {
-		return nil, unreached(req.URL.Host, err)
-	}
 	if len(body) > maxAnswer {
-		return nil, noToken(req.URL.Host, "sent more than 1 MiB")
+		body, err = body[:maxAnswer], errTooLong
 	}
+	if err != nil && resp.StatusCode/100 != 2 {
+		return nil, cutAnswer(req.URL.Host, err)
+	}
+	r := reply{resp.StatusCode, resp.Header.Get("Content-Type"), body, err != nil}
 	if e.stage != nil && resp.StatusCode/100 == 2 {
-		e.stage(reply{resp.StatusCode, resp.Header.Get("Content-Type"), body})
+		e.stage(r)
 	}
-	if err := e.judge(req.URL.Host, resp, body, err); err != nil {
+	if err := e.judge(req.URL.Host, resp, r, err); err != nil {
 		return nil, err
 	}
 	return e.out.plain(req), nil
 }
 
 // judge reads an answer; cut is why its body ended early, nil if it did not.
-func (e *endpoint) judge(host string, resp *http.Response, body []byte, cut error) error {
-	a := readAnswer(reply{resp.StatusCode, resp.Header.Get("Content-Type"), body})
-	e.out.granted = a.granted()
+func (e *endpoint) judge(host string, resp *http.Response, r reply, cut error) error {
+	read := e.read
+	if read == nil {
+		read = readAnswer
+	}
+	a := read(r)
+	if r.Status/100 == 2 { // whatever else echoes a token grants none
+		e.out.granted = a.granted()
+	}
 	if cut != nil && a.AccessToken == "" {
-		return unreached(host, cut)
+		return cutAnswer(host, cut)
 	}
 	if a.Error != "" && resp.StatusCode < 500 {
 		e.out.lost = false
@@ -110,17 +126,21 @@ type answer struct {
 	ExpiresAt                                   any    // a time, or Unix seconds; nil: not told
 	RefreshExpiresIn                            any    // seconds; nil: not told
 	Error                                       string // code; "?" for one that is no string
+
+	refusal fault.Code // of an answer that is none of OAuth's; empty: it is no refusal
+	told    string     // by refusal, quoting nothing
 }
 
 // readAnswer reads JSON, a form, or what is left of JSON that was cut.
 func readAnswer(r reply) answer {
 	var m map[string]any
+	r = r.unpacked()
 	if json.Unmarshal(r.Body, &m) == nil {
 		return answerOf(m)
 	}
 	t, _, _ := mime.ParseMediaType(r.Type)
 	if t == "application/x-www-form-urlencoded" || t == "text/plain" {
-		if v, err := url.ParseQuery(strings.TrimSpace(string(r.Body))); err == nil && len(v["access_token"])+len(v["error"]) > 0 {
+		if v, err := url.ParseQuery(strings.TrimSpace(r.whole())); err == nil && len(v["access_token"])+len(v["error"]) > 0 {
 			m := map[string]any{}
 			for name := range v {
 				m[name] = v.Get(name)
@@ -131,7 +151,7 @@ func readAnswer(r reply) answer {
 	if r.Status/100 != 2 {
 		return answer{}
 	}
-	return answer{AccessToken: salvage(r.Body, "access_token"), RefreshToken: salvage(r.Body, "refresh_token")}
+	return answer{AccessToken: salvage(r.Body, "access_token", "accessToken"), RefreshToken: salvage(r.Body, "refresh_token", "refreshToken")}
 }
 
 // nests are where some endpoints put the token in their answer: Slack the
@@ -177,10 +197,10 @@ func text(m map[string]any, names ...string) string {
 var quoted = regexp.MustCompile(`"([a-zA-Z_]+)"\s*:\s*("(?:[^"\\]|\\.)*")`)
 
 // salvage gives a whole string member of JSON that was cut; empty: there is none.
-func salvage(body []byte, name string) string {
+func salvage(body []byte, names ...string) string {
 	for _, m := range quoted.FindAllSubmatch(body, 100) {
 		var s string
-		if string(m[1]) == name && json.Unmarshal(m[2], &s) == nil {
+		if slices.Contains(names, string(m[1])) && json.Unmarshal(m[2], &s) == nil {
 			return s
 		}
 	}
@@ -274,9 +294,9 @@ func (g granted) plain(req *http.Request) *http.Response {
 
 // schemeOf gives the scheme of the Authorization field for a token_type (RFC
 // 6749 section 7.1). Endpoints spell Bearer in many ways; what is no scheme at
-// all is Bearer too.
+// all is Bearer too, as is the N_A of RFC 8693 section 2.2.1.
 func schemeOf(tokenType string) string {
-	if l := strings.ToLower(tokenType); l == "bearer" || l == "bearertoken" || !httpguts.ValidHeaderFieldName(tokenType) {
+	if l := strings.ToLower(tokenType); l == "bearer" || l == "bearertoken" || l == "n_a" || !httpguts.ValidHeaderFieldName(tokenType) {
 		return "Bearer"
 	}
 	return tokenType
@@ -310,6 +330,10 @@ func (a answer) fault(host string, resp *http.Response) *fault.Fault {
 	case status >= 500 || status == http.StatusTooManyRequests:
 		f := noToken(host, "answered "+strconv.Itoa(status))
 		f.RetryAfter = retryAfter(resp.Header, time.Now())
+		return f
+	case a.refusal != "":
+		f := noToken(host, a.told)
+		f.Code, f.RetryAfter = a.refusal, retryAfter(resp.Header, time.Now())
 		return f
 	case a.Error != "":
 		return a.refused(host, status)
@@ -355,6 +379,14 @@ func unreached(host string, err error) *fault.Fault {
 	g := noToken(host, "did not answer: "+strings.ToLower(f.Diagnosis().Title))
 	g.Err = f.Code
 	return g
+}
+
+// cutAnswer is the fault of an answer that is not whole.
+func cutAnswer(host string, err error) *fault.Fault {
+	if errors.Is(err, errTooLong) {
+		return noToken(host, "sent more than 1 MiB")
+	}
+	return unreached(host, err)
 }
 
 func isHTML(h http.Header) bool { return strings.Contains(h.Get("Content-Type"), "html") }

@@ -40,7 +40,9 @@ type claim struct {
 	Token     string     `json:"token,omitempty"`     // fingerprint of the refresh token it is about
 	Sent      int        `json:"sent,omitempty"`      // how often that was sent without an answer
 	First     *time.Time `json:"first,omitempty"`     // when it was sent first
-	After     *time.Time `json:"after,omitempty"`     // the server asks not to be asked before
+	Failed    int        `json:"failed,omitempty"`    // how often in a row nothing was sent, or the server was too busy
+	After     *time.Time `json:"after,omitempty"`     // the server is not to be asked before
+	Wait      float64    `json:"wait,omitempty"`      // seconds that After was away when it was set
 	Ends      *time.Time `json:"ends,omitempty"`      // of the refresh token; nil: not known
 	Dead      []string   `json:"dead,omitempty"`      // fingerprints of refused refresh tokens, never sent again
 
@@ -96,12 +98,38 @@ func (cl claim) write(c *credential.Credential) {
 	c.Set(credential.StateField, secret.New(string(b)))
 }
 
-var claimMembers = []string{"v", "gen", "state", "id", "owner", "journaled", "token", "sent", "first", "after", "ends", "dead"}
+var claimMembers = []string{"v", "gen", "state", "id", "owner", "journaled", "token", "sent", "first", "failed", "after", "wait", "ends", "dead"}
 
 // about drops what the claim says of another refresh token than the record's.
 func (cl claim) about(token string) claim {
 	if cl.Token != token {
-		cl.State, cl.ID, cl.Owner, cl.Token, cl.Journaled, cl.Sent, cl.First, cl.Ends = "", "", "", token, false, 0, nil, nil
+		cl.State, cl.Token, cl.Sent, cl.First, cl.Ends = "", token, 0, nil, nil
+		cl.ID, cl.Owner, cl.Journaled = "", "", false
+		cl = cl.rested()
+	}
+	return cl
+}
+
+// rest has nobody ask the server for d.
+func (cl claim) rest(d time.Duration, now time.Time) claim {
+	cl.After, cl.Wait = timePtr(now.Add(d)), d.Seconds()
+	return cl
+}
+
+// rested ends that.
+func (cl claim) rested() claim {
+	cl.Failed, cl.After, cl.Wait = 0, nil, 0
+	return cl
+}
+
+// wait is how long the rest was when it began.
+func (cl claim) wait() time.Duration { return min(max(lifeOf(cl.Wait), 0), maxRetry) }
+
+// lost counts a request without an answer.
+func (cl claim) lost(now time.Time) claim {
+	cl.State, cl.Sent = ambiguous, cl.Sent+1
+	if cl.First == nil {
+		cl.First = timePtr(now)
 	}
 	return cl
 }

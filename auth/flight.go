@@ -116,25 +116,29 @@ func (s *Source) fetch(f *flight, j job) (o outcome) {
 		o.record, record = c, c
 	}
 	if o.changed || j.due() && j.mayMint {
-		s.make(&o, j, record)
+		s.make(&o, f, j, record)
 	}
 	return o
 }
 
 // make makes an injector of the record: of the token that it holds or that a
 // keeper gets, if its type has one.
-func (s *Source) make(o *outcome, j job, record *credential.Credential) {
+func (s *Source) make(o *outcome, f *flight, j job, record *credential.Credential) {
 	renew := j.injector != nil && !o.changed
 	k, _ := Lookup(TypeOf(s.o.Provider, record))
 	if s.o.Keeper == nil || k.Grant == "" {
 		o.injector, o.mintFault = s.mint(record, renew)
 		return
 	}
-	d := Demand{Provider: s.o.Provider, Client: s.o.Client, Record: record}
+	d := Demand{Provider: s.o.Provider, Client: s.o.Client, Record: record, Leisure: f.leisure}
 	if j.injector != nil && (renew || j.rejected) {
 		d.Have = j.injector.token
 	}
 	got, err := s.o.Keeper.Obtain(s.o.Life, d)
+	if err == nil && got.Injector.expired(time.Now()) {
+		err = fault.New(fault.TokenExpired, "the token endpoint gave a token that had already expired", nil)
+		o.record = got.Record
+	}
 	if err != nil {
 		o.mintFault = s.asFault(err)
 		s.o.Log.Warn("credential not made", "credential", s.o.Ref.String(), "type", k.Name, "error", o.mintFault)

@@ -76,7 +76,7 @@ func FuzzTokenAnswer(f *testing.F) {
 	f.Add(401, "text/html", `<html>`)
 	f.Add(200, "text/plain", `{"error":{"code":1}}`)
 	f.Fuzz(func(t *testing.T, status int, contentType, body string) {
-		a := readAnswer(reply{status, contentType, []byte(body)})
+		a := readAnswer(reply{status, contentType, []byte(body), false})
 		if fault := a.fault("login.example", &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {contentType}}}); fault != nil {
 			return
 		}

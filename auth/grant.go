@@ -24,18 +24,24 @@ type granted struct {
 // asks for is not replaced by what was given.
 func (g granted) write(k Kind, c *credential.Credential, now time.Time) {
 	now = now.UTC()
+	if g.refresh != "" {
+		c.Set("refresh_token", secret.New(g.refresh))
+	}
+	if g.access == "" { // only the refresh token was readable: the token that is there may still be good
+		return
+	}
 	c.Set("access_token", secret.New(g.access))
 	c.Set("token_type", secret.New(schemeOf(g.scheme)))
 	c.Set("expires_in", secret.New(strconv.FormatFloat(math.Ceil(g.life.Seconds()), 'f', 0, 64)))
 	c.Set("expires_at", secret.New(now.Add(g.life).Format(time.RFC3339Nano)))
 	c.Set("created_at", secret.New(now.Format(time.RFC3339Nano)))
-	if g.refresh != "" {
-		c.Set("refresh_token", secret.New(g.refresh))
-	}
 	if g.scope != "" && !k.asksScope {
 		c.Set("scope", secret.New(g.scope))
 	}
 }
+
+// refreshOnly is what is left of an answer whose access token is of no use.
+func (g granted) refreshOnly() granted { return granted{refresh: g.refresh, refreshLife: g.refreshLife} }
 
 // lacks gives the scopes that were asked for and not given (RFC 6749 section
 // 5.1); an answer without a scope gave all.
@@ -43,17 +49,33 @@ func (g granted) lacks(asked string) []string {
 	if g.scope == "" {
 		return nil
 	}
-	given := map[string]bool{}
-	for _, s := range scopeList(g.scope) {
-		given[s] = true
+	return without(asked, g.scope)
+}
+
+// exceeds gives the scopes that were given and not asked for.
+func (g granted) exceeds(asked string) []string {
+	if asked == "" {
+		return nil
 	}
-	var missing []string
-	for _, s := range scopeList(asked) {
-		if !given[s] {
-			missing = append(missing, s)
+	return without(g.scope, asked)
+}
+
+// maxScopes bounds how many scopes are told.
+const maxScopes = 20
+
+// without gives the scopes of one list that are not in the other.
+func without(these, those string) []string {
+	known := map[string]bool{}
+	for _, s := range scopeList(those) {
+		known[s] = true
+	}
+	var list []string
+	for _, s := range scopeList(these) {
+		if !known[s] && len(list) < maxScopes {
+			list = append(list, s)
 		}
 	}
-	return missing
+	return list
 }
 
 func scopeList(s string) []string {
@@ -80,6 +102,15 @@ func tokenOf(c *credential.Credential) (t token, ok bool) {
 // live reports whether the token may still be used, as far as is known.
 func (t token) live(now time.Time) bool { return t.expiry.IsZero() || now.Before(t.expiry) }
 
+// ticking gives an end that was read from a record by the clock that nobody sets,
+// too.
+func ticking(end, now time.Time) time.Time {
+	if end.IsZero() {
+		return end
+	}
+	return now.Add(end.Sub(now.Round(0)))
+}
+
 // injector puts the token where the places say.
 func (t token) injector(k Kind, m Material) (*Injector, error) {
 	i, err := newInjector(k, m, func(f string) secret.Value {
@@ -94,7 +125,7 @@ func (t token) injector(k Kind, m Material) (*Injector, error) {
 	if err != nil {
 		return nil, err
 	}
-	i.Expiry, i.token, i.early = t.expiry, secret.New(t.access), 0.2*rand.Float64()-0.1
+	i.Expiry, i.token, i.early = ticking(t.expiry, time.Now()), secret.New(t.access), 0.2*rand.Float64()-0.1
 	if !t.made.IsZero() && t.made.Before(i.Minted) {
 		i.Minted = t.made
 	}

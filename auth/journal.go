@@ -27,7 +27,8 @@ type entry struct {
 	ID         string    `json:"id"`    // of the claim
 	Token      string    `json:"token"` // fingerprint of the refresh token
 	At         time.Time `json:"at"`
-	Reply      *reply    `json:"reply,omitempty"` // nil: none has come yet
+	Reply      *reply    `json:"reply,omitempty"`   // nil: none has come yet
+	Refused    bool      `json:"refused,omitempty"` // the server refused the refresh token for good
 }
 
 // Journal keeps on this machine's disk, sealed, which refresh token is about to
@@ -41,7 +42,8 @@ type Journal struct {
 
 	mu      sync.Mutex
 	entries map[string]*entry // by claim; nil: not read yet
-	broken  bool              // the last write failed
+	damaged map[string]bool   // claims whose entries cannot be read
+	broken  bool              // the last write failed, or the reading
 }
 
 const entrySuffix = ".age"
@@ -96,9 +98,10 @@ func (j *Journal) read() error {
 	}
 	names, err := os.ReadDir(j.dir)
 	if err != nil {
+		j.broken = true
 		return fmt.Errorf("journal: %w", err)
 	}
-	entries := map[string]*entry{}
+	entries, damaged := map[string]*entry{}, map[string]bool{}
 	for _, n := range names {
 		if file.Temporary(n.Name()) {
 			_ = os.Remove(filepath.Join(j.dir, n.Name())) // half-written: what it replaces is whole
@@ -111,13 +114,15 @@ func (j *Journal) read() error {
 		switch {
 		case errors.Is(err, seal.ErrDamaged), errors.Is(err, seal.ErrOtherKey), errors.Is(err, errEntry):
 			j.log.Error("an entry of the journal cannot be read; it stays where it is", "file", filepath.Join(j.dir, n.Name()), "error", err)
+			damaged[strings.TrimSuffix(n.Name(), entrySuffix)] = true
 		case err != nil:
+			j.broken = true
 			return fmt.Errorf("journal: %w", err)
 		default:
 			entries[e.ID] = e
 		}
 	}
-	j.entries = entries
+	j.entries, j.damaged, j.broken = entries, damaged, false
 	return nil
 }
 
@@ -186,10 +191,27 @@ func (j *Journal) drop(id string) {
 
 func (j *Journal) path(id string) string { return filepath.Join(j.dir, id+entrySuffix) }
 
+// get gives the entry of a claim; nil: there is none. Of one that cannot be read
+// only that it is there is known.
 func (j *Journal) get(id string) *entry {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.damaged[id] {
+		return &entry{ID: id}
+	}
 	return j.entries[id]
+}
+
+// settled gives the entry that tells what became of a refresh token; nil: none does.
+func (j *Journal) settled(credential, token string) *entry {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, e := range j.entries {
+		if e.Credential == credential && e.Token == token && (e.Reply != nil || e.Refused) {
+			return e
+		}
+	}
+	return nil
 }
 
 func (j *Journal) all() []*entry {

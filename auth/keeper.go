@@ -43,7 +43,7 @@ type Keeper struct {
 	mu      sync.Mutex
 	pending map[credential.Ref]*publication // answers that the store does not have yet
 	unsent  map[credential.Ref]string       // our last claim that led to no request
-	refused map[credential.Ref]string       // fingerprint that was refused and is not yet buried in the store
+	seen    map[credential.Ref]sight        // of when a token endpoint may be asked again
 	denied  map[credential.Ref]time.Time    // the store did not let us write; not tried before
 	busy    int                             // demands that are being met
 	wake    chan struct{}                   // a publication is due
@@ -63,7 +63,7 @@ func NewKeeper(o KeeperOptions) *Keeper {
 	k := &Keeper{
 		o: o, owner: rand.Text(), wake: make(chan struct{}, 1),
 		pending: map[credential.Ref]*publication{}, unsent: map[credential.Ref]string{},
-		refused: map[credential.Ref]string{}, denied: map[credential.Ref]time.Time{},
+		seen: map[credential.Ref]sight{}, denied: map[credential.Ref]time.Time{},
 	}
 	if o.Journal != nil {
 		k.owner = o.Journal.owner
@@ -78,6 +78,7 @@ type Demand struct {
 	Client   *http.Client           // for the token endpoint
 	Record   *credential.Credential // as it was read last
 	Have     secret.Value           // an access token that will not do: it was refused, or nears its end; empty: any valid one will
+	Leisure  context.Context        // done when somebody waits for the token; nil: somebody does
 }
 
 // Obtained is a token that will do.
@@ -94,26 +95,37 @@ func (k *Keeper) Obtain(ctx context.Context, d Demand) (Obtained, error) {
 	if err != nil {
 		return Obtained{}, err
 	}
+	if d.satisfied(d.Record, time.Now()) {
+		return k.with(d.Record.Clone(), d, kind, false)
+	}
 	for {
-		ch := k.flight.DoChan(d.Record.Ref.String(), func() (any, error) { return k.obtain(k.o.Life, d, kind) })
+		ch := k.flight.DoChan(d.Record.Ref.String(), func() (any, error) {
+			got, err := k.obtain(k.o.Life, d, kind)
+			return landed{got, d.Have}, err
+		})
 		select {
 		case res := <-ch:
-			got, _ := res.Val.(Obtained) // it holds nothing else
-			if errors.Is(res.Err, errRetry) {
+			got, _ := res.Val.(landed)
+			switch {
+			case errors.Is(res.Err, errRetry):
 				continue
-			}
-			if res.Err != nil {
+			case !got.have.Equal(d.Have) && (res.Err != nil || !d.satisfied(got.Record, time.Now())):
+				continue // somebody with another token in hand asked for it
+			case res.Err != nil:
 				return Obtained{}, res.Err
 			}
-			if res.Shared && !d.satisfied(got.Record, time.Now()) { // it was asked for by somebody with another token in hand
-				continue
-			}
 			got.Record = got.Record.Clone()
-			return got, nil
+			return got.Obtained, nil
 		case <-ctx.Done():
 			return Obtained{}, fault.New(fault.Timeout, "the request ended while its token was being made", ctx.Err())
 		}
 	}
+}
+
+// landed is what a flight brings to all who share it, and what it was asked for.
+type landed struct {
+	Obtained
+	have secret.Value
 }
 
 // satisfied: the record holds a valid token that is not the one which will not do.
@@ -168,8 +180,8 @@ func (k *Keeper) with(c *credential.Credential, d Demand, kind Kind, minted bool
 // store spares others, and us after a restart, from asking too; nothing is lost
 // where it cannot be, but for a refresh token that came with it.
 func (k *Keeper) ask(ctx context.Context, d Demand, kind Kind) (*credential.Credential, error) {
-	if err := k.pace.wait(ctx); err != nil {
-		return nil, fault.New(fault.Overloaded, "the daemon is stopping", err)
+	if _, err := k.pace.wait(ctx, d.Leisure); err != nil {
+		return nil, stopping(err)
 	}
 	start := time.Now()
 	g, err := kind.obtain(ctx, Material{Credential: d.Record, Provider: d.Provider, Client: d.Client})
@@ -200,7 +212,7 @@ func (k *Keeper) keep(ctx context.Context, c *credential.Credential) {
 	if c.Version == 0 || time.Now().Before(until) {
 		return
 	}
-	err := k.o.Store.Put(ctx, c)
+	err := k.put(ctx, c)
 	if err == nil || errors.Is(err, fault.StoreConflict) {
 		return
 	}
@@ -213,12 +225,31 @@ func (k *Keeper) keep(ctx context.Context, c *credential.Credential) {
 // deniedPause is how long a store that refused a write is not asked again.
 const deniedPause = 10 * time.Minute
 
-// tellScope logs what an authorization server did not give of what was asked for.
+// tellScope logs what an authorization server gave less, or more, than was asked
+// for or given before.
 func (k *Keeper) tellScope(d Demand, g granted) {
 	asked := scopeOf(Material{Credential: d.Record, Provider: d.Provider})
 	if missing := g.lacks(asked); len(missing) > 0 {
 		k.o.Log.Warn("the authorization server granted less than was asked for", "credential", d.Record.Ref.String(), "missing", missing)
 	}
+	if more := g.exceeds(asked); len(more) > 0 {
+		k.o.Log.Warn("the authorization server granted more than was asked for", "credential", d.Record.Ref.String(), "more", more)
+	}
+}
+
+// maxStore bounds one call of the store.
+const maxStore = 15 * time.Second
+
+func (k *Keeper) get(ctx context.Context, ref credential.Ref) (*credential.Credential, error) {
+	ctx, cancel := context.WithTimeout(ctx, maxStore)
+	defer cancel()
+	return k.o.Store.Get(ctx, ref)
+}
+
+func (k *Keeper) put(ctx context.Context, c *credential.Credential) error {
+	ctx, cancel := context.WithTimeout(ctx, maxStore)
+	defer cancel()
+	return k.o.Store.Put(ctx, c)
 }
 
 func outcomeName(err error) string {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
 )
@@ -34,7 +36,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 }
 
-// publishDue tries what is due and gives when something is next.
+// publishDue tries what is due again and gives when something is next.
 func (k *Keeper) publishDue(ctx context.Context) time.Duration {
 	now := time.Now()
 	var ready []*publication
@@ -51,21 +53,14 @@ func (k *Keeper) publishDue(ctx context.Context) time.Duration {
 		ready = append(ready, p)
 	}
 	k.mu.Unlock()
+	var group errgroup.Group
+	group.SetLimit(publishers)
 	for _, p := range ready {
-		k.again(ctx, p)
-		next = min(next, firstPublish)
+		next = firstPublish
+		group.Go(func() error { return k.try(ctx, p) })
 	}
+	_ = group.Wait() // what failed is due again
 	return next
-}
-
-// again tries a publication, unless its credential is being refreshed.
-func (k *Keeper) again(ctx context.Context, p *publication) {
-	_, _, _ = k.flight.Do(p.ref.String(), func() (any, error) {
-		if k.held(p.ref) != nil {
-			k.try(ctx, p)
-		}
-		return Obtained{}, errRetry
-	})
 }
 
 // errRetry has who joined another's work ask again.
@@ -78,6 +73,7 @@ func (k *Keeper) takeOverAll(ctx context.Context) bool {
 		return true
 	}
 	if err := j.read(); err != nil {
+		k.o.Log.Debug("the journal cannot be read yet", "error", err)
 		return false
 	}
 	whole := true
@@ -113,16 +109,13 @@ func (k *Keeper) takeOver(ctx context.Context, ref credential.Ref, id string) er
 	switch {
 	case fingerprint(ref, c.Field("refresh_token")) != e.Token: // what it brought is in the store, or somebody's better grant
 		k.o.Journal.drop(id)
-	case e.Reply == nil: // whoever next needs the token decides
+	case e.Reply == nil && !e.Refused: // whoever next needs the token decides
 	case k.o.Provider == nil || k.o.Provider(ref.Provider) == nil:
 	default:
 		p := k.o.Provider(ref.Provider)
 		kind, _ := Lookup(TypeOf(p, c))
 		s := &spending{Keeper: k, d: Demand{Provider: p, Record: c}, kind: kind, record: c, claim: cl.about(e.Token)}
-		s.claim.ID = id
-		if err := s.recover(ctx, e); err != nil {
-			return errRetry // there is nothing in it
-		}
+		s.recover(ctx, e)
 	}
 	return errRetry
 }
@@ -133,6 +126,7 @@ func (k *Keeper) Drain(ctx context.Context) error {
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
 	for !k.idle() {
+		k.publishDue(ctx) // Run may have ended
 		select {
 		case <-t.C:
 		case <-ctx.Done():
