@@ -158,15 +158,20 @@ func (i *Injector) add(p provider.Place, get getField) error {
 
 // claim refuses two places that would fill the same thing.
 func (i *Injector) claim(p provider.Place) error {
-	what := string(p.In) + " " + strings.ReplaceAll(strings.ToLower(p.Name), "_", "-")
-	if p.In == provider.InBasic {
-		what = "header authorization"
-	}
+	what := part(p)
 	if slices.Contains(i.filled, what) {
 		return unfit("two places fill the %s", what)
 	}
 	i.filled = append(i.filled, what)
 	return nil
+}
+
+// part names what a place fills, as servers see it.
+func part(p provider.Place) string {
+	if p.In == provider.InBasic {
+		return "header authorization"
+	}
+	return string(p.In) + " " + strings.ReplaceAll(strings.ToLower(p.Name), "_", "-")
 }
 
 func (i *Injector) addHeader(p provider.Place, get getField) error {

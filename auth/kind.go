@@ -22,17 +22,17 @@ type Kind struct {
 	Name, Doc          string
 	Required, Optional []string         // fields of the record
 	Places             []provider.Place // where the fields go unless the provider says otherwise
-	Grant              string           // grant_type of a kind whose token is asked for at a token endpoint; empty: nobody is asked
+	Grant              string           // grant_type of a kind whose token is asked for, or its name where the request is none of OAuth's; empty: nobody is asked
 	Later              bool             // not built yet: known by name and fields only, Mint is nil
 
 	// Mint makes an injector. A kind with a Grant calls the token endpoint; the
 	// others do no I/O. Errors are *fault.Fault and quote no value.
 	Mint func(context.Context, Material) (*Injector, error)
 
-	plan      func(Material) error                       // what Mint would fail with before any I/O; nil: Mint itself does no I/O
-	ask       func(Kind, Material) (tokenRequest, error) // for a token, without a refresh token; nil: there is no such way
-	refreshes bool                                       // a refresh token in the record is used
-	asksScope bool                                       // the record's scope is what is asked for, not what was given
+	plan      func(Material) error                    // what Mint would fail with before any I/O; nil: Mint itself does no I/O
+	ask       func(Kind, Material) (tokenCall, error) // for a token, without a refresh token, and without I/O; nil: there is no such way
+	refreshes bool                                    // a refresh token in the record is used
+	asksScope bool                                    // the record's scope is what is asked for, not what was given
 }
 
 // Material is what an injector is made of.
@@ -57,6 +57,24 @@ func (k Kind) Verifies() bool { return k.Grant != "" }
 
 // Fields are the required and the optional ones.
 func (k Kind) Fields() []string { return slices.Concat(k.Required, k.Optional) }
+
+// Needs are the fields that a record needs at a provider: the required ones,
+// those that its login sends, and of a client that has no secret its key.
+func (k Kind) Needs(p *provider.Provider) []string {
+	needs := slices.Clone(k.Required)
+	if k.Name == twoStep {
+		needs = append(needs, p.Login.Fields()...)
+	}
+	secret := slices.Index(needs, "client_secret")
+	switch {
+	case secret < 0:
+	case p.OAuth2.ClientAuth == "private_key_jwt":
+		needs[secret] = "private_key"
+	case p.OAuth2.ClientAuth == "none":
+		needs = slices.Delete(needs, secret, secret+1)
+	}
+	return needs
+}
 
 // Kinds gives every credential type, in the order of the documentation.
 func Kinds() []Kind { return slices.Clone(kinds) }
@@ -112,35 +130,36 @@ var kinds = []Kind{
 	tokens(Kind{
 		Name: "oauth2_authorization_code", Doc: "a grant that a person gave on a consent page or with a device code (RFC 6749 section 4.1, RFC 8628)",
 		Required: []string{"client_id", "client_secret", "refresh_token"},
-		Optional: []string{"access_token", "token_type", "expires_in", "expires_at", "created_at", "scope"},
+		Optional: []string{"access_token", "token_type", "expires_in", "expires_at", "created_at", "scope", "private_key", "key_id"},
 		Places:   accessToken, Grant: "authorization_code", refreshes: true,
 	}),
 	tokens(Kind{
 		Name: "oauth2_client_credentials", Doc: "the OAuth client's own account (RFC 6749 section 4.4)",
-		Required: []string{"client_id", "client_secret"}, Optional: []string{"token_url", "scope", "audience"},
+		Required: []string{"client_id", "client_secret"}, Optional: []string{"token_url", "scope", "audience", "private_key", "key_id"},
 		Places: accessToken, Grant: "client_credentials", ask: askClientCredentials, asksScope: true,
 	}),
 	tokens(Kind{
 		Name: "oauth2_password", Doc: "a user name and a password that are changed for a token (RFC 6749 section 4.3)",
 		Required: []string{"username", "password"},
-		Optional: []string{"client_id", "client_secret", "token_url", "refresh_url", "scope"},
+		Optional: []string{"client_id", "client_secret", "token_url", "refresh_url", "scope", "private_key", "key_id"},
 		Places:   accessToken, Grant: "password", ask: askPassword, refreshes: true, asksScope: true,
 	}),
 	tokens(Kind{
 		Name: "oauth2_refresh_token", Doc: "a refresh token that was obtained elsewhere (RFC 6749 section 6)",
-		Required: []string{"refresh_token"}, Optional: []string{"client_id", "client_secret", "token_url"},
+		Required: []string{"refresh_token"}, Optional: []string{"client_id", "client_secret", "token_url", "private_key", "key_id"},
 		Places: accessToken, Grant: "refresh_token", refreshes: true,
 	}),
-	{
-		Name: "oauth2_jwt_bearer", Doc: "an assertion that is signed with a private key (RFC 7523)",
-		Required: []string{"private_key", "issuer", "subject"}, Optional: []string{"audience", "key_id", "scope", "token_url"},
-		Places: accessToken, Grant: "urn:ietf:params:oauth:grant-type:jwt-bearer", Later: true,
-	},
-	{
+	tokens(Kind{
+		Name: "oauth2_jwt_bearer", Doc: "an assertion that is signed with a private key, RSA, EC or Ed25519 (RFC 7523): Google service accounts, Salesforce",
+		Required: []string{"private_key", "issuer", "subject"},
+		Optional: []string{"audience", "key_id", "scope", "token_url", "client_id", "client_secret"},
+		Places:   accessToken, Grant: grantJWTBearer, ask: askJWTBearer, asksScope: true,
+	}),
+	tokens(Kind{
 		Name: "oauth2_token_exchange", Doc: "a token that is exchanged for another (RFC 8693); subject_token or subject_token_file",
-		Optional: []string{"subject_token", "subject_token_file", "token_url", "audience", "scope"},
-		Places:   accessToken, Grant: "urn:ietf:params:oauth:grant-type:token-exchange", Later: true,
-	},
+		Optional: []string{"subject_token", "subject_token_file", "token_url", "audience", "scope", "client_id", "client_secret", "private_key", "key_id"},
+		Places:   accessToken, Grant: grantExchange, ask: askExchange, asksScope: true,
+	}),
 	{
 		Name: "oauth1", Doc: "a signature over each request (RFC 5849)",
 		Required: []string{"consumer_key", "consumer_secret", "token", "token_secret"}, Later: true,
@@ -153,14 +172,15 @@ var kinds = []Kind{
 		Name: "hmac", Doc: "a signature with a shared key, in the provider's named scheme",
 		Required: []string{"key"}, Optional: []string{"key_id"}, Later: true,
 	},
-	{
-		Name: "github_app", Doc: "an installation of a GitHub App, by installation tokens",
-		Required: []string{"app_id", "installation_id", "private_key"}, Later: true,
-	},
-	{
-		Name: "two_step", Doc: "a login call whose answer holds the token; its fields are those that the provider's login names",
-		Later: true,
-	},
+	tokens(Kind{
+		Name: "github_app", Doc: "an installation of a GitHub App, by installation tokens; url is that of a GitHub Enterprise Server's API",
+		Required: []string{"app_id", "installation_id", "private_key"}, Optional: []string{"url"},
+		Places: accessToken, Grant: "github_app", ask: callGitHubApp,
+	}),
+	tokens(Kind{
+		Name: twoStep, Doc: "a login call whose answer holds the token; its fields are those that the provider's login names",
+		Optional: []string{"url"}, Places: accessToken, Grant: twoStep, ask: callLogin,
+	}),
 	{
 		Name: "mtls", Doc: "a client certificate",
 		Required: []string{"certificate", "private_key"}, Later: true,

@@ -72,7 +72,7 @@ func kindFor(p *provider.Provider, c *credential.Credential) (Kind, error) {
 	case k.Later:
 		return Kind{}, unfit("type: %s is not built yet", name)
 	}
-	for _, f := range k.Required {
+	for _, f := range k.Needs(p) {
 		if c.Field(f).Empty() {
 			return Kind{}, unfit("field %s is missing", f)
 		}

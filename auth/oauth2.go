@@ -69,8 +69,7 @@ func (k Kind) obtain(ctx context.Context, m Material) (granted, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxExchange)
 	defer cancel()
-	out, err := exchange(ctx, m, r, nil)
-	return out.granted, err
+	return r.send(ctx, m)
 }
 
 // refresh is the request of RFC 6749 section 6.
@@ -89,10 +88,10 @@ func (k Kind) refresh(m Material) (tokenRequest, error) {
 }
 
 // askClientCredentials is the request of RFC 6749 section 4.4.
-func askClientCredentials(k Kind, m Material) (tokenRequest, error) {
+func askClientCredentials(k Kind, m Material) (tokenCall, error) {
 	endpoint, err := k.tokenURL(m)
 	if err != nil {
-		return tokenRequest{}, err
+		return nil, err
 	}
 	r, err := k.newRequest(m, endpoint, "client_credentials")
 	r.ask(m)
@@ -100,10 +99,10 @@ func askClientCredentials(k Kind, m Material) (tokenRequest, error) {
 }
 
 // askPassword is the request of RFC 6749 section 4.3.
-func askPassword(k Kind, m Material) (tokenRequest, error) {
+func askPassword(k Kind, m Material) (tokenCall, error) {
 	endpoint, err := k.tokenURL(m)
 	if err != nil {
-		return tokenRequest{}, err
+		return nil, err
 	}
 	r, err := k.newRequest(m, endpoint, "password")
 	if err != nil {

@@ -119,7 +119,8 @@ func TestTokenRequestThatCannotBe(t *testing.T) {
 		{"a secret in the URL", provider.OAuth2{TokenURL: "https://{client_secret}.example/"}, clientRecord(), fault.FieldMissing, "client_secret"},
 		{"missing parameter field", provider.OAuth2{TokenURL: tokenURL, Params: map[string]string{"account": "{account}"}}, clientRecord(), fault.FieldMissing, "account"},
 		{"control character in the secret", provider.OAuth2{TokenURL: tokenURL}, record("oauth2_client_credentials", "client_id", "id", "client_secret", "s3cr3t\r\n1"), fault.FieldMissing, "client_secret"},
-		{"private_key_jwt", provider.OAuth2{TokenURL: tokenURL, ClientAuth: "private_key_jwt"}, clientRecord(), fault.FieldMissing, "not built yet"},
+		{"private_key_jwt without a key", provider.OAuth2{TokenURL: tokenURL, ClientAuth: "private_key_jwt"}, clientRecord(), fault.FieldMissing, "field private_key is missing"},
+		{"an unknown client_auth", provider.OAuth2{TokenURL: tokenURL, ClientAuth: "magic"}, clientRecord(), fault.FieldMissing, "is not known"},
 		{"no secret", provider.OAuth2{TokenURL: tokenURL}, record("oauth2_client_credentials", "client_id", "id"), fault.FieldMissing, "client_secret"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

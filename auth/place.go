@@ -19,7 +19,8 @@ var wireFields = []string{"token", "api_key", "api_secret", "username", "passwor
 
 // places gives where the fields of a record of kind k go: the places of the
 // provider that concern it, and those of the kind whose fields none of them takes.
-// It fails for a field that only the provider can place and does not.
+// It fails for a field that only the provider can place and does not. Where a
+// token goes nothing else does: a password that was changed for it, say.
 func (k Kind) places(p *provider.Provider, get getField) ([]provider.Place, error) {
 	var out []provider.Place
 	taken := map[string]bool{}
@@ -43,12 +44,18 @@ func (k Kind) places(p *provider.Provider, get getField) ([]provider.Place, erro
 		}
 	}
 	for _, f := range k.Required {
-		if slices.Contains(wireFields, f) && !taken[f] {
+		if k.Grant == "" && slices.Contains(wireFields, f) && !taken[f] { // others are changed for a token
 			return nil, unfit("provider %s has no place for %s", p.Name, f)
 		}
 	}
+	if i := slices.IndexFunc(out, hasToken); k.Grant != "" && i >= 0 {
+		token := part(out[i])
+		out = slices.DeleteFunc(out, func(pl provider.Place) bool { return part(pl) == token && !hasToken(pl) })
+	}
 	return out, nil
 }
+
+func hasToken(p provider.Place) bool { return slices.Contains(fieldsOf(p), "access_token") }
 
 // concerns reports whether a place with these fields is for records of kind k: it
 // mentions a field of k, or the record has all it mentions, or it mentions
@@ -75,6 +82,12 @@ var templateField = regexp.MustCompile(`\{([a-z0-9_]+)\}`)
 // never read as a template. It fails, naming the field, if one is missing or if
 // fit tells what is wrong with its value.
 func fill(t string, get getField, fit func(string) string) (string, error) {
+	return fillWith(t, get, func(_, v string) (string, string) { return v, fit(v) })
+}
+
+// fillWith is fill where put gives what stands for a value after what is written
+// so far, or tells what keeps it out.
+func fillWith(t string, get getField, put func(written, v string) (text, wrong string)) (string, error) {
 	var b strings.Builder
 	end := 0
 	for _, m := range templateField.FindAllStringSubmatchIndex(t, -1) {
@@ -84,10 +97,11 @@ func fill(t string, get getField, fit func(string) string) (string, error) {
 		if v == "" {
 			return "", unfit("field %s is missing", name)
 		}
-		if wrong := fit(v); wrong != "" {
+		text, wrong := put(b.String(), v)
+		if wrong != "" {
 			return "", unfit("field %s %s", name, wrong)
 		}
-		b.WriteString(v)
+		b.WriteString(text)
 		end = m[1]
 	}
 	b.WriteString(t[end:])

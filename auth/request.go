@@ -44,13 +44,16 @@ func (k Kind) newRequest(m Material, endpoint, grant string) (tokenRequest, erro
 		}
 	}
 	for name, t := range m.Provider.OAuth2.Params {
+		if isClaim(name) {
+			continue
+		}
 		v, err := fill(t, m.Credential.Field, fitText)
 		if err != nil {
 			return r, err
 		}
 		r.params.Set(name, v)
 	}
-	if a := m.Credential.Field("audience"); !a.Empty() && k.has("audience") {
+	if a := m.Credential.Field("audience"); !a.Empty() && k.has("audience") && grant != grantJWTBearer { // there it is the assertion's
 		r.params.Set("audience", a.Reveal())
 	}
 	return r, r.authenticate(m)
@@ -64,10 +67,13 @@ func (r *tokenRequest) authenticate(m Material) error {
 		r.style = oauth2.AuthStyleInHeader
 	case "body":
 		r.style = oauth2.AuthStyleInParams
+	case "private_key_jwt":
+		r.style, r.secret = oauth2.AuthStyleInParams, ""
+		return r.assert(m)
 	case "none":
 		r.style, r.secret = oauth2.AuthStyleInParams, ""
 	default:
-		return unfit("provider %s: client_auth %q is not built yet; use basic, body or none", m.Provider.Name, m.Provider.OAuth2.ClientAuth)
+		return unfit("provider %s: client_auth %q is not known; use basic, body, private_key_jwt or none", m.Provider.Name, m.Provider.OAuth2.ClientAuth)
 	}
 	if r.secret == "" { // a public client names itself and proves nothing
 		r.style = oauth2.AuthStyleInParams
@@ -127,7 +133,7 @@ func (k Kind) endpointURL(m Material, field, template string) (string, error) {
 		return "", unfit("%s is not a URL without a fragment", what)
 	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil:
 		return "", unfit("%s must be an absolute https URL without user name and password", what)
-	case u.Scheme == "http" && !m.Provider.AllowCleartext && !provider.Loopback(u.Hostname()):
+	case inClear(m, u):
 		return "", fault.New(fault.CleartextRefused, what+" is not https", nil)
 	}
 	return raw, nil
