@@ -102,7 +102,7 @@ type providerForm struct {
 	Headers        map[string]string `toml:"headers"`
 	Places         []placeForm       `toml:"place"`
 	OAuth2         oauth2Form        `toml:"oauth2"`
-	Login          loginForm         `toml:"login" later:"true"`
+	Login          loginForm         `toml:"login"`
 	Refresh        refreshForm       `toml:"refresh"`
 	Verify         verifyForm        `toml:"verify"`
 	Needs          needsForm         `toml:"needs"`
@@ -125,7 +125,7 @@ type oauth2Form struct {
 	RevocationURL          string            `toml:"revocation_url"`
 	IntrospectionURL       string            `toml:"introspection_url"`
 	DeviceAuthorizationURL string            `toml:"device_authorization_url"`
-	ClientAuth             string            `toml:"client_auth" oneof:"basic body private_key_jwt none" unbuilt:"private_key_jwt"`
+	ClientAuth             string            `toml:"client_auth" oneof:"basic body private_key_jwt none"`
 	Scopes                 []string          `toml:"scopes"`
 	ScopeSeparator         string            `toml:"scope_separator"`
 	Params                 map[string]string `toml:"params"`
@@ -133,7 +133,7 @@ type oauth2Form struct {
 }
 
 type loginForm struct {
-	Method    string `toml:"method"`
+	Method    string `toml:"method" oneof:"POST GET PUT"`
 	Path      string `toml:"path"`
 	Body      string `toml:"body"`
 	Token     string `toml:"token"`

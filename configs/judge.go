@@ -49,6 +49,7 @@ func (j *judge) entry(path string, f *providerForm) {
 		j.place(index(join(path, "place"), i), p)
 	}
 	j.oauth2(join(path, "oauth2"), f)
+	j.login(join(path, "login"), f)
 	j.verify(join(path, "verify"), f.Verify.Path)
 	j.limits(join(path, "limits"), f.Limits)
 	for i, s := range f.Signals {
@@ -128,6 +129,7 @@ func (j *judge) oauth2(key string, f *providerForm) {
 	if o.ScopeSeparator == "" || len(o.ScopeSeparator) > 3 || hasControl(o.ScopeSeparator) {
 		j.add(join(key, "scope_separator"), `%q is no separator; use " " or ","`, o.ScopeSeparator)
 	}
+	j.claims(join(key, "params"), o.Params)
 }
 
 func (j *judge) signal(key string, s signalForm) {

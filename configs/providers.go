@@ -22,7 +22,7 @@ func documented(name string) (known, built bool) {
 }
 
 // urlTypes have a field url, which is a host of their own.
-var urlTypes = []string{"api_key_url", "basic_url", "basic_api_key"}
+var urlTypes = []string{"api_key_url", "basic_url", "basic_api_key", "github_app", "two_step"}
 
 // providers merges the catalogue and [[provider]], and compiles the entries.
 // f.Providers become the merged ones.
