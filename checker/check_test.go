@@ -97,6 +97,9 @@ func TestWhatAnswersMean(t *testing.T) {
 		{Status: 200, Body: `"error":"invalid_auth"`, Means: provider.Invalid},
 		{Status: 200, Body: `"error":"missing_scope"`, Means: provider.Scope},
 		{Status: 403, Body: "ip allow list", Means: provider.Policy},
+		{Status: 403, Body: "daily limit", Means: provider.Quota},
+		{Status: 404, Body: "not shared", Means: provider.NotShared},
+		{Status: 403, Body: "not active", Means: provider.Inactive},
 	}
 	const asJSON = "application/json"
 	for _, c := range []struct {
@@ -115,6 +118,9 @@ func TestWhatAnswersMean(t *testing.T) {
 		{"Stripe 403: the key is valid", answer(403, asJSON, `{"error":{"message":"does not have the required permissions"}}`), checker.Warning, checker.Warning, fault.InsufficientPermission},
 		{"scope on 401", answer(401, asJSON, `{"code":401,"message":"Unauthorized; scope does not match"}`), checker.Warning, checker.Warning, fault.InsufficientScope},
 		{"policy", answer(403, asJSON, `{"message":"ip allow list"}`), checker.Error, checker.Error, fault.OrganizationPolicy},
+		{"a quota condemns no key", answer(403, asJSON, `{"message":"daily limit"}`), checker.Unknown, checker.Unverifiable, fault.QuotaExceeded},
+		{"not shared with the account", answer(404, asJSON, `{"message":"not shared"}`), checker.Warning, checker.Warning, fault.ResourceNotShared},
+		{"the account is not active", answer(403, asJSON, `{"message":"not active"}`), checker.Error, checker.Error, fault.AccountInactive},
 		{"429", answer(429, asJSON, `{}`), checker.Unknown, checker.Unverifiable, fault.UpstreamRateLimited},
 		{"throttled 403 condemns no key", answer(403, asJSON, `{}`, "X-RateLimit-Remaining", "0"), checker.Unknown, checker.Unverifiable, fault.UpstreamRateLimited},
 		{"503", answer(503, "text/plain", "away"), checker.Unknown, checker.Unverifiable, ""},

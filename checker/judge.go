@@ -51,9 +51,9 @@ func judge(p *provider.Provider, resp *http.Response, body []byte) verdict {
 	switch m {
 	case provider.OK:
 		return judgeStatus(resp, body)
-	case provider.RateLimited:
+	case provider.RateLimited, provider.Quota:
 		return verdict{status: Unverifiable, unknown: true, detail: refused(resp), fault: fault.New(m.Code(), "", nil)}
-	case provider.Scope, provider.Permission: // who lacks a right is known
+	case provider.Scope, provider.Permission, provider.NotShared, provider.APIDisabled, provider.Unpaid: // who lacks a right is known
 		return verdict{status: Warning, detail: refused(resp) + "; the credential is accepted", fault: fault.New(m.Code(), "", nil)}
 	default:
 		return verdict{status: Error, detail: refused(resp), fault: fault.New(m.Code(), "", nil)}
@@ -72,8 +72,6 @@ func judgeStatus(resp *http.Response, body []byte) verdict {
 		v = verdict{status: OK, detail: answered(resp), account: account(resp.Header, body)}
 	case s < http.StatusBadRequest:
 		v.detail += ", a redirect; redirects are not followed"
-	case s == http.StatusPaymentRequired:
-		v.status, v.fault = Warning, fault.New(fault.AccountUnpaid, "", nil)
 	case s == http.StatusNotFound, s == http.StatusGone:
 		v.status, v.fault = Error, fault.New(fault.WrongSurface, "", nil)
 	case s == http.StatusProxyAuthRequired:

@@ -13,25 +13,40 @@ const maxUnzipped = 16 << 10
 
 // generic reads what every HTTP API means alike: RFC 6750 section 3.1, RFC 9110
 // section 15.5, RFC 6585 section 4, and the rate limit fields in use.
-func generic(resp *http.Response, body []byte) Meaning {
+func generic(resp *http.Response, text *bodyText) Meaning {
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests:
 		return RateLimited
+	case http.StatusPaymentRequired:
+		return Unpaid
 	case http.StatusBadRequest:
-		return bearerError(resp.Header)
+		return badRequest(resp, text)
 	case http.StatusUnauthorized:
-		return unauthorized(resp, body)
+		return unauthorized(resp, text)
 	case http.StatusForbidden:
-		return forbidden(resp, body)
+		return forbidden(resp, text)
 	}
 	return OK
 }
 
-func unauthorized(resp *http.Response, body []byte) Meaning {
+// badRequest is about the request, unless it names the token or a scope.
+func badRequest(resp *http.Response, text *bodyText) Meaning {
 	if m := bearerError(resp.Header); m != OK {
 		return m
 	}
-	if saysScope(body) {
+	if isJSON(resp.Header) && text.containsAny(scopeTexts...) {
+		return Scope
+	}
+	return OK
+}
+
+// unauthorized: a scope that is missing is no reason for a refresh, which
+// cannot add it.
+func unauthorized(resp *http.Response, text *bodyText) Meaning {
+	if m := bearerError(resp.Header); m != OK {
+		return m
+	}
+	if text.containsAny(scopeTexts...) {
 		return Scope
 	}
 	return Expired
@@ -39,15 +54,15 @@ func unauthorized(resp *http.Response, body []byte) Meaning {
 
 // forbidden without a reason is a permission only in the form in which an API
 // answers: a page of a firewall in front of it says nothing about the credential.
-func forbidden(resp *http.Response, body []byte) Meaning {
+func forbidden(resp *http.Response, text *bodyText) Meaning {
 	switch m := bearerError(resp.Header); {
 	case m != OK:
 		return m
 	case throttled(resp.Header):
 		return RateLimited
-	case saysScope(body):
+	case text.containsAny(scopeTexts...):
 		return Scope
-	case strings.Contains(resp.Header.Get("Content-Type"), "json"):
+	case isJSON(resp.Header):
 		return Permission
 	}
 	return OK
@@ -86,20 +101,12 @@ var scopeTexts = [][]byte{
 	[]byte("scope does not match"), []byte("does not contain scopes"), []byte("required scopes"), []byte("following scopes is required"),
 }
 
-func saysScope(body []byte) bool {
-	lower := bytes.ToLower(body)
-	for _, text := range scopeTexts {
-		if bytes.Contains(lower, text) {
-			return true
-		}
-	}
-	return false
-}
-
 // wordy are the statuses whose body generic reads.
 func wordy(status int) bool {
-	return status == http.StatusUnauthorized || status == http.StatusForbidden
+	return status == http.StatusBadRequest || status == http.StatusUnauthorized || status == http.StatusForbidden
 }
+
+func isJSON(h http.Header) bool { return strings.Contains(h.Get("Content-Type"), "json") }
 
 // isText reports whether a body is text that comes at once; without a
 // Content-Type it is.
@@ -116,7 +123,7 @@ func isText(h http.Header) bool {
 
 // plainText gives what of a gzip peek can be read, and any other as it is.
 func plainText(h http.Header, peek []byte) []byte {
-	if len(peek) == 0 || !strings.EqualFold(h.Get("Content-Encoding"), "gzip") {
+	if coding := h.Get("Content-Encoding"); len(peek) == 0 || !strings.EqualFold(coding, "gzip") && !strings.EqualFold(coding, "x-gzip") {
 		return peek
 	}
 	zr, err := gzip.NewReader(bytes.NewReader(peek))

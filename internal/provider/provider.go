@@ -111,14 +111,5 @@ type Limits struct {
 	MaxWait     time.Duration
 }
 
-// Signal says what an answer means where its status does not tell. The first
-// that matches wins.
-type Signal struct {
-	Status int               // 0: any
-	Body   string            // contained in the first bytes of the body; empty: any
-	Header map[string]string // all contained in the field; nil: any
-	Means  Meaning
-}
-
 // Template fields: {name}.
 var field = regexp.MustCompile(`\{([a-z0-9_]+)\}`)

@@ -49,9 +49,14 @@ func TestGenericMeaning(t *testing.T) {
 		{"403 Retry-After", answer(403, typ, jsonType, "Retry-After", "60"), `{}`, RateLimited},
 		{"403 insufficient_scope", answer(403, "WWW-Authenticate", `Bearer error="insufficient_scope"`, "Retry-After", "60"), ``, Scope},
 		{"400 invalid_token", answer(400, "WWW-Authenticate", `Bearer error="invalid_token"`), ``, Expired},
-		{"400", answer(400), `{"error":"missing_scope"}`, OK},
+		{"400 for a missing header", answer(400, typ, jsonType), `{"object":"error","status":400,"code":"missing_version"}`, OK},
+		{"400 that says scope", answer(400, typ, jsonType), `{"error":"missing_scope"}`, Scope},
+		{"400 of something else than an API", answer(400, typ, "text/html"), `<h1>missing scope</h1>`, OK},
+		{"402", answer(402), ``, Unpaid},
 		{"429", answer(429), ``, RateLimited},
 		{"404", answer(404), ``, OK},
+		{"401 of a web server", answer(401, typ, "text/html", "WWW-Authenticate", `Basic realm="x"`), `<h1>401</h1>`, Expired},
+		{"502 page of a middlebox", answer(502, typ, "text/html"), `<h1>invalid_token</h1>`, OK},
 		{"500", answer(500), ``, OK},
 		{"503 Retry-After", answer(503, "Retry-After", "5"), ``, OK},
 	} {
@@ -125,7 +130,15 @@ func TestPeeks(t *testing.T) {
 		{"200, signal for any status", anyStatus, answer(200, "Content-Type", "application/json"), false},
 		{"500, signal for any status", anyStatus, answer(500), true},
 		{"500 without signals", new(Provider), answer(500), false},
+		{"400", new(Provider), answer(400), true},
 		{"401", new(Provider), answer(401), true},
+		{"402", new(Provider), answer(402), false},
+		{"200 of Slack", &Provider{Name: "slack"}, answer(200, "Content-Type", "application/json; charset=utf-8"), true},
+		{"200 of a file of Slack's", &Provider{Name: "slack"}, answer(200, "Content-Type", "image/png"), false},
+		{"201 of Slack", &Provider{Name: "slack"}, answer(201), false},
+		{"200 of GitHub", &Provider{Name: "github"}, answer(200), false},
+		{"404 of Notion", &Provider{Name: "notion"}, answer(404), true},
+		{"404 of Basecamp, whose header says it", &Provider{Name: "basecamp3"}, answer(404, "Reason", "Account Inactive"), false},
 		{"403", new(Provider), answer(403), true},
 		{"429", new(Provider), answer(429), false},
 		{"101", signals, answer(101), false},
@@ -137,7 +150,10 @@ func TestPeeks(t *testing.T) {
 }
 
 func TestMeaningCodes(t *testing.T) {
-	for _, m := range []Meaning{Expired, Invalid, Scope, Permission, RateLimited, Policy} {
+	for _, m := range []Meaning{Expired, Invalid, Scope, Permission, RateLimited, Policy, SSO, Quota, Inactive, Unpaid, Surface, APIDisabled, NotShared} {
+		if m.Rejects() != (m == Expired || m == Invalid) {
+			t.Errorf("%s: Rejects is %v", m, m.Rejects())
+		}
 		if !fault.Known(m.Code()) {
 			t.Errorf("%s has no known code: %q", m, m.Code())
 		}

@@ -1,0 +1,211 @@
+package provider
+
+import (
+	"bytes"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// What failures mean across providers, each as the provider sends it. Only
+// Expired and Invalid lead to a refresh.
+func TestKnownAnswers(t *testing.T) {
+	j := func(status int, pairs ...string) *http.Response {
+		return answer(status, append([]string{"Content-Type", "application/json; charset=utf-8"}, pairs...)...)
+	}
+	for _, tt := range []struct {
+		provider, name string
+		resp           *http.Response
+		body           string
+		want           Meaning
+	}{
+		// a token: refreshed once
+		{"github", "bad credentials", j(401), `{"message":"Bad credentials","documentation_url":"https://docs.github.com/rest"}`, Expired},
+		{"gitlab", "unknown token", j(401), `{"error":"invalid_token","error_description":"Bad Access Token."}`, Expired},
+		{"gitlab", "revoked", j(401), `{"error":"invalid_token","error_description":"Token was revoked. You have to re-authorize from the user."}`, Invalid},
+		{"google", "expired", j(401), `{"error":{"code":401,"status":"UNAUTHENTICATED","errors":[{"reason":"authError"}]}}`, Expired},
+		{"microsoft", "expired", j(401), `{"error":{"code":"InvalidAuthenticationToken","message":"Lifetime validation failed, the token is expired."}}`, Expired},
+		{"salesforce", "expired", j(401), `[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`, Expired},
+		{"zoho-crm", "expired", j(401), `{"code":"INVALID_TOKEN","details":{},"message":"invalid oauth token","status":"error"}`, Expired},
+		{"zoom", "expired", j(401), `{"code":124,"message":"Invalid access token"}`, Expired},
+		{"atlassian", "expired", j(401), `{"code":401,"message":"Unauthorized"}`, Expired},
+		{"hubspot", "unknown", j(401), `{"status":"error","message":"The OAuth token used to make this call is invalid","category":"INVALID_AUTHENTICATION"}`, Invalid},
+		{"stripe", "unknown", j(401), `{"error":{"type":"invalid_request_error","message":"Invalid API Key provided: sk_test_****key"}}`, Invalid},
+
+		// a scope: never refreshed
+		{"atlassian", "scope", j(401), `{"code":401,"message":"Unauthorized; scope does not match"}`, Scope},
+		{"zoho-crm", "scope", j(401), `{"code":"OAUTH_SCOPE_MISMATCH","details":{},"message":"Unauthorized","status":"error"}`, Scope},
+		{"salesforce", "scope, with the code of an expired session", j(401), `[{"message":"This session is not valid for use with the specified REST API endpoint. One of the following scopes is required: Manage user data via APIs, Full access","errorCode":"INVALID_SESSION_ID"}]`, Scope},
+		{"zoom", "scope on 400", answer(400), `{"code":4711,"message":"Invalid access token, does not contain scopes:[meeting:read:meeting:admin]"}`, Scope},
+		{"zoom", "scope on 401", answer(401), `{"code":124,"message":"Invalid access token, does not contain scopes:[user:read:admin]"}`, Scope},
+		{"zoom", "scope on 403", answer(403), `{"code":4711,"message":"Invalid access token, does not contain scopes:[user:read:admin]"}`, Scope},
+		{"slack", "scope", j(200), `{"ok":false,"error":"missing_scope","needed":"channels:read","provided":"chat:write"}`, Scope},
+		{"gitlab", "scope", j(403), `{"error":"insufficient_scope","error_description":"x","scope":"api read_api"}`, Scope},
+		{"hubspot", "scope", j(403), `{"status":"error","message":"This app hasn't been granted all required scopes","errors":[{"context":{"requiredGranularScopes":["crm.objects.companies.write"]}}],"category":"MISSING_SCOPES"}`, Scope},
+		{"google-sheets", "scope", j(403), `{"error":{"status":"PERMISSION_DENIED","details":[{"reason":"ACCESS_TOKEN_SCOPE_INSUFFICIENT"}]}}`, Scope},
+		{"google", "scope, old dialect", j(403), `{"error":{"errors":[{"domain":"global","reason":"insufficientPermissions"}],"code":403}}`, Scope},
+		{"shopify", "scope of GraphQL", j(200), `{"errors":[{"message":"Access denied for orders field.","extensions":{"code":"ACCESS_DENIED"}}],"data":{"orders":null}}`, Scope},
+
+		// a permission, the account, its organization
+		{"github", "permission", j(403), `{"message":"Resource not accessible by personal access token"}`, Permission},
+		{"stripe", "permission", j(403), `{"error":{"message":"The provided key 'rk_live_****only' does not have the required permissions for this endpoint on account 'acct_1'.","type":"invalid_request_error"}}`, Permission},
+		{"zoho-crm", "permission", j(403), `{"code":"NO_PERMISSION"}`, Permission},
+		{"notion", "capability", j(403), `{"object":"error","status":403,"code":"restricted_resource"}`, Permission},
+		{"monday", "permission", j(200), `{"data":[],"errors":[{"message":"User unauthorized to perform action","path":["me"],"extensions":{"code":"UserUnauthorizedException","status_code":403}}]}`, Permission},
+		{"notion", "not shared", j(404), `{"object":"error","status":404,"code":"object_not_found"}`, NotShared},
+		{"google", "not shared", j(403), `{"error":{"code":403,"message":"The caller does not have permission","status":"PERMISSION_DENIED"}}`, NotShared},
+		{"google", "API off", j(403), `{"error":{"status":"PERMISSION_DENIED","details":[{"reason":"SERVICE_DISABLED"}]}}`, APIDisabled},
+		{"google", "API off, old dialect", j(403), `{"error":{"errors":[{"domain":"usageLimits","reason":"accessNotConfigured"}]}}`, APIDisabled},
+		{"salesforce", "API off", j(403), `[{"message":"The REST API is not enabled for this Organization.","errorCode":"API_DISABLED_FOR_ORG"}]`, APIDisabled},
+		{"github", "SSO", j(403, "X-GitHub-SSO", "required; url=https://github.com/orgs/x/sso"), `{"message":"Resource protected by organization SAML enforcement."}`, SSO},
+		{"github", "part of the answer", j(200, "X-GitHub-SSO", "partial-results; organizations=21955855"), `[]`, OK},
+		{"github", "app not approved", j(403), "{\"message\":\"Although you appear to have the correct authorization credentials, the `x` organization has enabled OAuth App access restrictions\"}", Policy},
+		{"github", "address not allowed", j(403), "{\"message\":\"Although you appear to have the correct authorization credentials, the `x` organization has an IP allow list enabled\"}", Policy},
+		{"hubspot", "app not allowed", j(403), `{"category":"BANNED"}`, Policy},
+		{"gitlab", "impersonation off", j(401), `{"error":"invalid_token","error_description":"Token is an impersonation token but impersonation was disabled."}`, Policy},
+		{"stripe", "the other mode", j(404), `{"error":{"code":"resource_missing","message":"No such customer: 'cus_1'; a similar object exists in live mode, but a test mode key was used to make this request."}}`, Surface},
+		{"clickup", "workspace not authorized", j(401), `{"err":"Team not authorized","ECODE":"OAUTH_027"}`, NotShared},
+		{"clickup", "revoked", j(401), `{"err":"Token invalid","ECODE":"OAUTH_025"}`, Expired},
+
+		// limits
+		{"github", "primary limit", j(403, "X-RateLimit-Remaining", "0"), `{"message":"API rate limit exceeded for user ID 1."}`, RateLimited},
+		{"github", "secondary limit", j(403), `{"message":"You have exceeded a secondary rate limit."}`, RateLimited},
+		{"google", "limit", j(403), `{"error":{"errors":[{"domain":"usageLimits","reason":"userRateLimitExceeded"}]}}`, RateLimited},
+		{"google", "quota", j(403), `{"error":{"errors":[{"domain":"usageLimits","reason":"dailyLimitExceeded"}]}}`, Quota},
+		{"google", "429", j(429), `{"error":{"status":"RESOURCE_EXHAUSTED"}}`, RateLimited},
+		{"salesforce", "daily limit", j(403), `[{"errorCode":"REQUEST_LIMIT_EXCEEDED","message":"TotalRequests Limit exceeded."}]`, Quota},
+		{"constant-contact", "quota", j(429), `{"error_key":"quota_exceeded"}`, Quota},
+		{"constant-contact", "limit", j(429), `{"error_key":"throttled"}`, RateLimited},
+		{"mailup", "limit before 2018", j(403), `{"ErrorDescription":"Max:5 calls per second"}`, RateLimited},
+		{"shopify", "limit of GraphQL", j(200), `{"errors":[{"message":"Throttled","extensions":{"code":"THROTTLED"}}]}`, RateLimited},
+
+		// expiry where the status does not tell
+		{"fabric", "403 without a word", &http.Response{StatusCode: 403, Header: http.Header{}, ContentLength: 0}, ``, Expired},
+		{"microsoft", "403 with words", j(403), `{"error":{"code":"Authorization_RequestDenied"}}`, Permission},
+		{"microsoft-powerbi", "403 of an expired token", j(403), `{"error":{"code":"TokenExpired","message":"Access token has expired, resubmit with a new access token"}}`, Expired},
+		{"halopsa", "400 of an expired token", j(400), `{"error":"Token not found"}`, Expired},
+		{"halopsa", "400", j(400), `{"error":"no such field"}`, OK},
+
+		// 200 that is a no
+		{"slack", "expired", j(200), `{"ok":false,"error":"token_expired"}`, Expired},
+		{"slack", "revoked", j(200), `{"ok": false, "error": "token_revoked"}`, Invalid},
+		{"slack", "unknown", j(200), `{"ok":false,"error":"invalid_auth"}`, Invalid},
+		{"slack", "inactive", j(200), `{"ok":false,"error":"account_inactive"}`, Inactive},
+		{"slack", "not the credential's fault", j(200), `{"ok":false,"error":"channel_not_found"}`, OK},
+		{"slack", "good", j(200), `{"ok":true}`, OK},
+		{"slack", "an error in the data", j(200), `{"ok":true,"metadata":{"ok":false,"error":"token_expired"}}`, OK},
+		{"marketo", "expired", j(200), `{"requestId":"e42b#14272d07d78","success":false,"errors":[{"code":"602","message":"Access token expired"}]}`, Expired},
+		{"marketo", "unknown", j(200), `{"requestId":"1","success":false,"errors":[{"code":"601","message":"Access token invalid"}]}`, Invalid},
+		{"marketo", "limit", j(200), `{"requestId":"1","success":false,"errors":[{"code":"606","message":"Max rate limit"}]}`, RateLimited},
+		{"marketo", "another error", j(200), `{"requestId":"1","success":false,"errors":[{"code":"610","message":"Requested resource not found"}]}`, OK},
+		{"moosend", "limit", j(200), `{"Code":429,"Error":"RATE-LIMITING","Context":null}`, RateLimited},
+		{"zoho-campaigns", "inactive", j(200), `{"status":"error","code":"901"}`, Inactive},
+		{"fireflies", "limit", j(200), `{"data":{},"errors":[{"message":"x","code":"too_many_requests"}]}`, RateLimited},
+
+		// 500 that is a no
+		{"fireflies", "500 of a wrong key", j(500), `{"errors":[{"message":"Auth failed","code":"auth_failed"}]}`, Invalid},
+		{"mailchimp-transactional", "500 of a wrong key", j(500), `{"status":"error","code":-1,"name":"Invalid_Key","message":"Invalid API key"}`, Invalid},
+		{"mandrill", "500", j(500), `{"status":"error","code":-1,"name":"ValidationError"}`, OK},
+
+		// the account
+		{"instantly", "unpaid", j(402), `{"statusCode":402}`, Unpaid},
+		{"nimble", "unpaid", j(402), `{"code":108}`, Unpaid},
+		{"shopify", "frozen", j(402), ``, Unpaid},
+		{"demio", "inactive", j(403), `{"message":"Account is not active"}`, Inactive},
+		{"basecamp3", "inactive", answer(404, "Reason", "Account Inactive"), ``, Inactive},
+		{"basecamp3", "not there", answer(404), ``, OK},
+
+		// the request, not the credential
+		{"basecamp3", "no User-Agent", answer(400), ``, OK},
+		{"notion", "no version", j(400), `{"object":"error","status":400,"code":"missing_version"}`, OK},
+		{"github", "no User-Agent", answer(403, "Content-Type", "text/html"), `Request forbidden by administrative rules. Please make sure your request has a User-Agent header`, OK},
+		{"notion", "conflict", j(409), `{"code":"conflict_error"}`, OK},
+	} {
+		p := &Provider{Name: tt.provider}
+		if len(tt.body) > 0 && tt.want != OK && tt.resp.StatusCode < 400 && !p.PeeksAtGood() {
+			t.Errorf("%s, %s: PeeksAtGood is false", tt.provider, tt.name)
+		}
+		peek := []byte(tt.body)
+		if !p.Peeks(tt.resp) {
+			peek = nil
+		}
+		if got := p.Meaning(tt.resp, peek); got != tt.want {
+			t.Errorf("%s, %s: Meaning = %q; want %q", tt.provider, tt.name, got, tt.want)
+		}
+	}
+}
+
+// What the configuration says of a provider comes first.
+func TestOwnSignalsBeforeKnownOnes(t *testing.T) {
+	p := &Provider{Name: "slack", Signals: []Signal{{Status: 200, Body: `"error":"token_expired"`, Means: Policy}}}
+	resp := answer(200, "Content-Type", "application/json")
+	if got := p.Meaning(resp, []byte(`{"ok":false,"error":"token_expired"}`)); got != Policy {
+		t.Errorf("Meaning = %q; want %q", got, Policy)
+	}
+	if got := p.Meaning(resp, []byte(`{"ok":false,"error":"invalid_auth"}`)); got != Invalid {
+		t.Errorf("Meaning = %q; want %q", got, Invalid)
+	}
+}
+
+func TestKnownNames(t *testing.T) {
+	for name, want := range map[string]bool{"google": true, "google-contacts": true, "googlemaps": false, "crm": false, "": false} {
+		if got := len(knownSignals(name)) > 0; got != want {
+			t.Errorf("%q is known: %v, want %v", name, got, want)
+		}
+	}
+	for name, signals := range known {
+		for _, s := range signals {
+			if s.Means.Code() == "" || s.Status == 0 && s.Body == "" && len(s.Header) == 0 {
+				t.Errorf("%s: %+v matches everything or means nothing", name, s)
+			}
+			if s.Status != 0 && s.Status < 400 && s.Body == "" {
+				t.Errorf("%s: %+v takes every good answer for an error", name, s)
+			}
+		}
+	}
+}
+
+func TestOpensWith(t *testing.T) {
+	const s = `{"ok":false,"error":"a b"`
+	for b, want := range map[string]bool{
+		s: true, s + `}`: true, " {\n \"ok\" :\tfalse , \"error\":\r\n\"a b\"}": true,
+		`{"ok":false,"error":"ab"}`: false, `{"ok":false,"error":" a b"}`: false, `{"ok":false`: false, ``: false, `[` + s: false,
+	} {
+		if got := opensWith([]byte(b), s); got != want {
+			t.Errorf("opensWith(%q) = %v; want %v", b, got, want)
+		}
+	}
+}
+
+// A good answer of a provider without signals costs nothing, and one of a
+// provider whose errors open the body next to nothing.
+func TestGoodAnswersCostNothing(t *testing.T) {
+	resp := answer(200, "Content-Type", "application/json")
+	body := []byte(`{"ok":true,"members":["` + strings.Repeat("x", PeekSize-40) + `"]}`)
+	for _, name := range []string{"crm", "github", "slack"} {
+		p := &Provider{Name: name}
+		if n := testing.AllocsPerRun(100, func() { p.Peeks(resp); p.Meaning(resp, body) }); n > 0 {
+			t.Errorf("%s: %v allocations for a good answer", name, n)
+		}
+	}
+}
+
+func BenchmarkMeaning(b *testing.B) {
+	good := answer(200, "Content-Type", "application/json")
+	refused := answer(403, "Content-Type", "application/json")
+	body := bytes.Repeat([]byte(`{"ok":true, "name":"x"},`), PeekSize/24)
+	for _, c := range []struct {
+		name, provider string
+		resp           *http.Response
+	}{{"unknown 200", "crm", good}, {"Slack 200", "slack", good}, {"Shopify 200", "shopify", good}, {"Google 403", "google", refused}} {
+		b.Run(c.name, func(b *testing.B) {
+			p := &Provider{Name: c.provider}
+			b.ReportAllocs()
+			for b.Loop() {
+				if p.Peeks(c.resp) {
+					p.Meaning(c.resp, body)
+				}
+			}
+		})
+	}
+}
