@@ -23,11 +23,13 @@ const oidcVersion = "9.13.3"
 type OIDCOptions struct {
 	AccessTTL, ClientTTL, RefreshTTL time.Duration // of access tokens, of those of client_credentials, of refresh tokens
 	NoRotation                       bool          // refresh tokens stay as they are
+	Pages                            bool          // login and consent are pages for a browser, and do not finish by themselves
 	Cert, Key                        string        // PEM files; "": no TLS
+	ClientKeys                       string        // JSON Web Key Set (public) of the client "signed", and of assertions; "": neither is there
 }
 
 // OIDC is a running OpenID provider: npm's oidc-provider, which verifies what it is sent. Its clients stand in
-// oidc/server.mjs: m2m, m2m-post, odd:id, web, native and rs.
+// oidc/server.mjs: m2m, m2m-post, odd:id, web, native, app and rs; with ClientKeys also signed and open.
 type OIDC struct {
 	*Process
 	Issuer   string // http://127.0.0.1:PORT or https://...
@@ -64,6 +66,12 @@ func (o OIDCOptions) environ() []string {
 	}
 	if o.NoRotation {
 		env = append(env, "ROTATE=0")
+	}
+	if o.Pages {
+		env = append(env, "PAGES=1")
+	}
+	if o.ClientKeys != "" {
+		env = append(env, "CLIENT_JWKS="+o.ClientKeys)
 	}
 	if o.Cert != "" {
 		env = append(env, "TLS_CERT="+o.Cert, "TLS_KEY="+o.Key)

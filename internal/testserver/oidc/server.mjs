@@ -1,11 +1,14 @@
 // A certified OpenID provider (npm oidc-provider) as a real OAuth 2.0 server for tests, on loopback only.
-// Environment: PORT (0: free), AT_TTL, CC_TTL, RT_TTL in seconds, ROTATE=0|1, TLS_CERT and TLS_KEY.
+// Environment: PORT (0: free), AT_TTL, CC_TTL, RT_TTL in seconds, ROTATE=0|1, PAGES=0|1, TLS_CERT and TLS_KEY, CLIENT_JWKS.
 // It prints "listening ISSUER", counts grants at GET /__stats, and ends with its standard input.
-// Interactions finish by themselves: the account is login_hint or "alice"; login_hint=deny is access_denied.
+// Interactions finish by themselves: the account is login_hint or "alice"; login_hint=deny is access_denied. With PAGES=1
+// they are pages.mjs's. Redirects to /oauth/callback on any loopback port are those of the clients app and native.
 import http from 'node:http';
 import https from 'node:https';
 import fs from 'node:fs';
-import { Provider } from 'oidc-provider';
+import { Provider, errors } from 'oidc-provider';
+import * as jose from 'jose';
+import { shown } from './pages.mjs';
 
 const env = process.env;
 const seconds = (name, otherwise) => Number(env[name] ?? otherwise);
@@ -18,17 +21,72 @@ const machine = (id, secret, more) => ({
   client_id: id, client_secret: secret, grant_types: ['client_credentials'], redirect_uris: [], response_types: [], scope: 'api:read', ...more,
 });
 const redirects = ['http://127.0.0.1/cb', 'http://127.0.0.1:9999/cb'];
+const callback = 'http://127.0.0.1/oauth/callback';
 const clients = [
   machine('m2m', 's3cr3t-m2m', { scope: 'api:read api:write' }),
   machine('m2m-post', 's3cr3t:/+%', { token_endpoint_auth_method: 'client_secret_post' }),
   machine('odd:id', 'p@ss/w+rd %'), // must be form-urlencoded before Basic (RFC 6749 section 2.3.1)
   { client_id: 'web', client_secret: 's3cr3t-web', grant_types: ['authorization_code', 'refresh_token'], redirect_uris: redirects, response_types: ['code'] },
   {
-    client_id: 'native', token_endpoint_auth_method: 'none', application_type: 'native', redirect_uris: ['http://127.0.0.1/cb'], response_types: ['code'],
+    client_id: 'native', token_endpoint_auth_method: 'none', application_type: 'native', redirect_uris: ['http://127.0.0.1/cb', callback], response_types: ['code'],
+    grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
+  },
+  {
+    client_id: 'app', client_secret: 's3cr3t-app', application_type: 'native', redirect_uris: [callback], response_types: ['code'],
     grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
   },
   { client_id: 'rs', client_secret: 's3cr3t-rs', grant_types: [], redirect_uris: [], response_types: [] }, // asks the introspection endpoint
 ];
+
+// CLIENT_JWKS: the public keys of the client "signed", which proves itself by an assertion, and of who may speak for others.
+const jwks = env.CLIENT_JWKS ? JSON.parse(env.CLIENT_JWKS) : undefined;
+const jwtBearer = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
+const tokenExchange = 'urn:ietf:params:oauth:grant-type:token-exchange';
+if (jwks) {
+  const asserting = { redirect_uris: [], response_types: [], scope: 'api:read api:write', grant_types: ['client_credentials', jwtBearer, tokenExchange] };
+  clients.push(
+    { client_id: 'signed', token_endpoint_auth_method: 'private_key_jwt', jwks, ...asserting },
+    { client_id: 'open', token_endpoint_auth_method: 'none', ...asserting, grant_types: [jwtBearer, tokenExchange] },
+  );
+}
+
+// assertions adds the grants of RFC 7523 and RFC 8693, which verify what they are given by jose.
+function assertions(provider) {
+  const keys = jose.createLocalJWKSet(jwks);
+  const seen = new Set();
+  const verified = async (token, options) => {
+    try {
+      const { payload } = await jose.jwtVerify(token, keys, { issuer: 'robot@example.test', requiredClaims: ['sub', 'iat', 'exp', 'jti'], ...options });
+      if (payload.exp - payload.iat > 300 || payload.iat > Date.now() / 1000 || seen.has(payload.jti)) throw new Error('too long, too early, or used before');
+      seen.add(payload.jti);
+      return payload;
+    } catch (cause) {
+      throw new errors.InvalidGrant('the assertion is not valid', undefined, { cause });
+    }
+  };
+  const give = async (ctx, more) => {
+    const { scope } = ctx.oidc.params;
+    const token = new provider.ClientCredentials({ client: ctx.oidc.client, scope });
+    ctx.body = { access_token: await token.save(), expires_in: token.expiration, token_type: 'Bearer', scope, ...more };
+  };
+  provider.registerGrantType(jwtBearer, async (ctx) => {
+    const { sub, scope } = await verified(ctx.oidc.params.assertion, { audience: `${provider.issuer}/token` });
+    if (sub !== 'alice') throw new errors.InvalidGrant('nobody of that name');
+    if (scope !== ctx.oidc.params.scope) throw new errors.InvalidScope('not the scope of the assertion', scope);
+    await give(ctx);
+  }, ['assertion', 'scope']);
+  provider.registerGrantType(tokenExchange, async (ctx) => {
+    const { subject_token: token, subject_token_type: type, audience, requested_token_type: wanted } = ctx.oidc.params;
+    if (type === 'urn:ietf:params:oauth:token-type:jwt') await verified(token, { audience: 'workload' });
+    else if (type !== 'urn:ietf:params:oauth:token-type:access_token') throw new errors.InvalidRequest('unknown subject_token_type');
+    else if (!(await provider.ClientCredentials.find(token))?.isValid) throw new errors.InvalidGrant('the subject token is not valid');
+    if (audience !== undefined && audience !== 'urn:api') throw new errors.InvalidTarget('unknown audience');
+    await give(ctx, {
+      issued_token_type: wanted ?? 'urn:ietf:params:oauth:token-type:access_token',
+      ...(wanted?.endsWith(':jwt') && { token_type: 'N_A' }),
+    });
+  }, ['subject_token', 'subject_token_type', 'requested_token_type', 'audience', 'scope']);
+}
 
 // A resource, resource=urn:x, gives signed JWT access tokens.
 const resource = (ctx, uri) => ({
@@ -61,12 +119,15 @@ const configuration = {
 
 // finish answers the login and the consent page in the place of a person.
 async function finish(provider, req, res) {
-  const { prompt, params, session, grantId } = await provider.interactionDetails(req, res);
-  if (params.login_hint === 'deny') {
+  const details = await provider.interactionDetails(req, res);
+  const { prompt, params, session, grantId } = details;
+  const answer = env.PAGES === '1' ? await shown(req, res, details) : { account: params.login_hint ?? 'alice', allow: params.login_hint !== 'deny' };
+  if (answer === undefined) return undefined;
+  if (answer.allow === false) {
     return provider.interactionFinished(req, res, { error: 'access_denied' }, { mergeWithLastSubmission: false });
   }
   if (prompt.name === 'login') {
-    return provider.interactionFinished(req, res, { login: { accountId: params.login_hint ?? 'alice' } }, { mergeWithLastSubmission: false });
+    return provider.interactionFinished(req, res, { login: { accountId: answer.account } }, { mergeWithLastSubmission: false });
   }
   const grant = grantId
     ? await provider.Grant.find(grantId)
@@ -82,6 +143,7 @@ process.stdin.on('end', () => process.exit(0)).resume();
 server.listen(Number(env.PORT ?? 0), '127.0.0.1', () => {
   const issuer = `${tls ? 'https' : 'http'}://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, configuration);
+  if (jwks) assertions(provider);
   const stats = {}; // "GRANT_TYPE:ok" or "GRANT_TYPE:ERROR" -> how often
   const count = (grant, what) => { stats[`${grant}:${what}`] = (stats[`${grant}:${what}`] ?? 0) + 1; };
   provider.on('grant.success', (ctx) => count(ctx.oidc.params.grant_type, 'ok'));
