@@ -64,11 +64,14 @@ func (v *Vault) due(ctx context.Context, l *lease) bool {
 	return credential.NeedOf(ctx) == credential.Refused || l.aged(time.Now()) || s != nil && s != l.session
 }
 
-// aged reports whether l is to be renewed, past two thirds of its life, or replaced: past four fifths of it, and at
-// once when a renewal brought less than half of the first life, because its maximum is near.
+// lastMoments of a lease: who is shown it then may not ask again before its end.
+const lastMoments = 1500 * time.Millisecond
+
+// aged reports whether l is to be renewed, past two thirds of its life, or replaced: past four fifths of it, in its last
+// moments, and at once when a renewal brought less than half of the first life, because its maximum is near.
 func (l *lease) aged(now time.Time) bool {
 	age := now.Sub(l.from)
-	return l.life < l.first/2 || age >= l.life*4/5 || l.renewable && age >= l.life*2/3
+	return l.life < l.first/2 || age >= l.life*4/5 || l.renewable && age >= l.life*2/3 || l.life-age < lastMoments
 }
 
 // leases are those that have not ended, also of references that are no more: who stops revokes them.

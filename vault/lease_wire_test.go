@@ -246,6 +246,8 @@ func TestLeaseAged(t *testing.T) {
 		{true, time.Hour, 29 * time.Minute, 0, true},
 		{false, time.Hour, 50 * time.Minute, 39 * time.Minute, false},
 		{false, time.Hour, 50 * time.Minute, 40 * time.Minute, true},
+		{false, 4 * time.Second, 4 * time.Second, 2 * time.Second, false},
+		{false, 4 * time.Second, 4 * time.Second, 2600 * time.Millisecond, true},
 	} {
 		l := &lease{renewable: tt.renewable, first: tt.first, life: tt.life, from: now.Add(-tt.age)}
 		if got := l.aged(now); got != tt.want {

@@ -76,6 +76,7 @@ func (a *app) run(ctx context.Context, signals <-chan os.Signal) error {
 	defer doors.close()
 	a.doors = doors
 	group, stopped := errgroup.WithContext(a.life)
+	logout := a.keepLogin(stopped, group)
 	servers := a.start(stopped, group)
 	a.serving.Store(true) // before the file says so
 	if err := doors.announce(a.stateDir); err != nil {
@@ -89,6 +90,7 @@ func (a *app) run(ctx context.Context, signals <-chan os.Signal) error {
 		_ = s.Close()
 	}
 	a.saveUses()
+	logout()
 	return err
 }
 
@@ -102,7 +104,6 @@ func (a *app) start(ctx context.Context, group *errgroup.Group) []*http.Server {
 		group.Go(func() error { return a.proxy.Serve(b.Listener, b.caller) })
 	}
 	if a.vault != nil {
-		group.Go(func() error { return a.vault.Run(ctx) })
 		group.Go(func() error { return a.openBase(ctx) })
 	}
 	group.Go(func() error { return a.keepUses(ctx) })
@@ -127,6 +128,21 @@ func (a *app) start(ctx context.Context, group *errgroup.Group) []*http.Server {
 	serve(a.doors.socket, a.admin.Socket())
 	serve(a.doors.metrics, a.admin.Metrics())
 	return servers
+}
+
+// keepLogin stays logged in to Vault until logout is called, when nothing needs it any more. logout returns once Vault
+// was told, if it is to revoke what it has given.
+func (a *app) keepLogin(ctx context.Context, group *errgroup.Group) (logout func()) {
+	if a.vault == nil {
+		return func() {}
+	}
+	life, end := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	group.Go(func() error {
+		defer close(ended)
+		return a.vault.Run(life)
+	})
+	return func() { end(); <-ended }
 }
 
 // greet writes what a reader of the log looks for.
