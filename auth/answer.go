@@ -11,8 +11,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -151,7 +149,7 @@ func readAnswer(r reply) answer {
 	if r.Status/100 != 2 {
 		return answer{}
 	}
-	return answer{AccessToken: salvage(r.Body, "access_token", "accessToken"), RefreshToken: salvage(r.Body, "refresh_token", "refreshToken")}
+	return answerOf(salvage(r.Body))
 }
 
 // nests are where some endpoints put the token in their answer: Slack the
@@ -192,19 +190,6 @@ func first(m map[string]any, names ...string) any {
 func text(m map[string]any, names ...string) string {
 	s, _ := first(m, names...).(string)
 	return s
-}
-
-var quoted = regexp.MustCompile(`"([a-zA-Z_]+)"\s*:\s*("(?:[^"\\]|\\.)*")`)
-
-// salvage gives a whole string member of JSON that was cut; empty: there is none.
-func salvage(body []byte, names ...string) string {
-	for _, m := range quoted.FindAllSubmatch(body, 100) {
-		var s string
-		if slices.Contains(names, string(m[1])) && json.Unmarshal(m[2], &s) == nil {
-			return s
-		}
-	}
-	return ""
 }
 
 // granted is what the answer gives.

@@ -41,7 +41,9 @@ func (g granted) write(k Kind, c *credential.Credential, now time.Time) {
 }
 
 // refreshOnly is what is left of an answer whose access token is of no use.
-func (g granted) refreshOnly() granted { return granted{refresh: g.refresh, refreshLife: g.refreshLife} }
+func (g granted) refreshOnly() granted {
+	return granted{refresh: g.refresh, refreshLife: g.refreshLife}
+}
 
 // lacks gives the scopes that were asked for and not given (RFC 6749 section
 // 5.1); an answer without a scope gave all.

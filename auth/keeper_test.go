@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,16 +25,24 @@ import (
 // rotating is an authorization server in memory of the worst kind: a refresh
 // token is good for one use, and its second use ends the grant.
 type rotating struct {
-	took time.Duration
-	body func(n int) (status int, body string) // in place of the grant's answer after the rotation; nil: that
-	err  func(n int) error                     // the reply is lost; nil: it is not
+	took   time.Duration
+	grace  time.Duration                         // the token before the last one gives another
+	before func(n int) (status int, body string) // in place of the grant's answer, and nothing is rotated; nil, 0: that
+	body   func(n int) (status int, body string) // the same after the rotation
+	err    func(n int) error                     // the reply is lost; nil: it is not
+	header http.Header                           // further ones of every answer
+	lives  int                                   // of access tokens, seconds; 0: 600
 
-	mu     sync.Mutex
-	n      int
-	valid  string
-	spent  map[string]int // posts by refresh token
-	reused int
-	dead   bool
+	mu      sync.Mutex
+	n       int
+	valid   string
+	old     string // before valid
+	rotated time.Time
+	spent   map[string]int // posts by refresh token
+	probes  int            // requests without one
+	reused  int
+	dead    bool
+	times   []time.Time // of the posts
 }
 
 func newRotating() *rotating { return &rotating{valid: "rt-0", spent: map[string]int{}} }
@@ -44,20 +53,34 @@ func (a *rotating) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	trace(req)
-	time.Sleep(a.took)
+	select {
+	case <-time.After(a.took):
+	case <-req.Context().Done():
+		return nil, req.Context().Err()
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	rt := req.PostForm.Get("refresh_token")
+	if req.Method != http.MethodPost {
+		a.probes++
+		return a.answered(req, 405, ``), nil
+	}
 	a.spent[rt]++
 	a.n++
-	if rt != a.valid || a.dead {
+	a.times = append(a.times, time.Now())
+	if a.before != nil {
+		if status, body := a.before(a.n); status != 0 {
+			return a.answered(req, status, body), nil
+		}
+	}
+	if forgiven := rt == a.old && time.Since(a.rotated) < a.grace; rt != a.valid && !forgiven || a.dead {
 		if a.spent[rt] > 1 {
 			a.reused++
 		}
 		a.dead = true
-		return answered(req, 400, `{"error":"invalid_grant"}`), nil
+		return a.answered(req, 400, `{"error":"invalid_grant"}`), nil
 	}
-	a.valid = fmt.Sprintf("rt-%d", a.n)
+	a.old, a.valid, a.rotated = rt, fmt.Sprintf("rt-%d", a.n), time.Now()
 	if a.err != nil {
 		if err := a.err(a.n); err != nil {
 			return nil, err
@@ -65,10 +88,25 @@ func (a *rotating) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if a.body != nil {
 		if status, body := a.body(a.n); status != 0 {
-			return answered(req, status, body), nil
+			return a.answered(req, status, body), nil
 		}
 	}
-	return answered(req, 200, fmt.Sprintf(`{"access_token":"at-%d","refresh_token":%q,"token_type":"bearer","expires_in":600,"scope":"a"}`, a.n, a.valid)), nil
+	return a.answered(req, 200, fmt.Sprintf(`{"access_token":"at-%d","refresh_token":%q,"token_type":"bearer","expires_in":%d,"scope":"a"}`, a.n, a.valid, cmp.Or(a.lives, 600))), nil
+}
+
+func (a *rotating) answered(req *http.Request, status int, body string) *http.Response {
+	resp := answered(req, status, body)
+	for name, v := range a.header {
+		resp.Header[name] = v
+	}
+	return resp
+}
+
+// sent gives how often a refresh token was posted.
+func (a *rotating) sent(rt string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.spent[rt]
 }
 
 func (a *rotating) posts() int {
@@ -95,12 +133,13 @@ func keep(t *testing.T, dir string, server *rotating, store *credtest.Store, o K
 		p: oauthProvider(), log: &lockedBuffer{},
 	}
 	k.p.Refresh.Rotates = true
+	o.Log = slog.New(slog.NewTextHandler(k.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	if dir != "" {
 		sealer, err := seal.LoadOrMake(dir + "/key")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if o.Journal, err = OpenJournal(dir+"/journal", sealer, nil); err != nil {
+		if o.Journal, err = OpenJournal(dir+"/journal", sealer, o.Log); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = o.Journal.Close() })
@@ -109,7 +148,6 @@ func keep(t *testing.T, dir string, server *rotating, store *credtest.Store, o K
 		o.Store = store
 	}
 	o.Provider = func(string) *provider.Provider { return k.p }
-	o.Log = slog.New(slog.NewTextHandler(k.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	k.Keeper = NewKeeper(o)
 	return k
 }
