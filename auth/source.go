@@ -57,9 +57,10 @@ type SourceStatus struct {
 	Type        string
 	Version     int
 	ExpiresAt   time.Time    // of the held token; zero: it does not expire, or none is held
-	LastRefresh time.Time    // of a token; zero: none yet
+	LastRefresh time.Time    // of a token, by whomever; zero: none yet
 	NextRefresh time.Time    // of a token; zero: none is planned
-	LastError   *fault.Fault // of the last reading or minting; nil: it worked
+	GrantEnds   time.Time    // of the refresh token; zero: not known, or a token can be had without it
+	LastError   *fault.Fault // of the last reading or minting, or that the grant is dead; nil: it worked
 }
 
 // NewSource makes a source. It reads nothing and starts nothing until it is used.
@@ -150,7 +151,7 @@ func (s *Source) Reject(i *Injector) {
 func (s *Source) Changed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.retryMint, s.retryRead = time.Time{}, time.Time{}
+	s.retryMint, s.retryRead, s.mintFault = time.Time{}, time.Time{}, nil
 	s.mints, s.rereads, s.rereadAfter = 0, 0, time.Time{}
 	s.tell()
 }
@@ -179,11 +180,21 @@ func (s *Source) Status() SourceStatus {
 	if s.mintFault != nil {
 		st.LastError = s.mintFault
 	}
+	dead := false
 	if s.record != nil {
+		g := GrantOf(s.o.Provider, s.record)
+		dead = g.Dead != nil
 		st.Type, st.Version = TypeOf(s.o.Provider, s.record), s.record.Version
+		st.LastRefresh, st.GrantEnds = later(s.lastMint, g.Made), g.Ends
+		if dead && (s.mintFault == nil || s.mintFault.Code != g.Dead.Code) {
+			st.LastError = g.Dead
+		}
 	}
 	if s.injector != nil && !s.injector.Expiry.IsZero() {
-		st.ExpiresAt, st.NextRefresh = s.injector.Expiry, later(s.injector.renewal(), s.retryMint)
+		st.ExpiresAt = s.injector.Expiry
+		if !dead {
+			st.NextRefresh = later(s.injector.renewal(), s.retryMint)
+		}
 	}
 	return st
 }
