@@ -57,12 +57,22 @@ func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credent
 	r := report(t.run(ctx))
 	r.Credential, r.Provider, r.Type = cred.Ref.String(), p.Name, auth.TypeOf(p, cred)
 	r.Steps, r.CheckedAt = t.rec.taken(), start.UTC().Truncate(time.Millisecond)
+	r.ends = t.ends(r)
 	took := c.now().Sub(start)
 	r.TookMS = took.Milliseconds()
 	c.durations.WithLabelValues(p.Name).Observe(took.Seconds())
 	c.log.LogAttrs(ctx, slog.LevelInfo, "checked a credential", slog.String("credential", r.Credential),
 		slog.String("status", string(r.Status)), slog.String("code", r.code()), slog.Duration("took", took))
 	return r
+}
+
+// ends tells when somebody must act: before the refresh token ends, or the
+// secret itself where nothing renews it.
+func (t *trial) ends(r *Report) time.Time {
+	if k, _ := auth.Lookup(r.Type); k.Grant == "" && r.ExpiresAt != nil {
+		return *r.ExpiresAt
+	}
+	return auth.GrantOf(t.p, t.cred).Ends
 }
 
 // Validate refuses a record that its provider or type does not take: an

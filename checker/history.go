@@ -18,16 +18,36 @@ const maxReports = 4096
 type History struct {
 	mu             sync.Mutex
 	last, failures shelf
+	used           func() map[string]Use
 }
 
-// NewHistory makes an empty History. Its metric credential_status is registered
-// with r; nil: nothing is measured.
+// NewHistory makes an empty History. Its metrics credential_status and
+// credential_expiry_timestamp_seconds are registered with r; nil: nothing is
+// measured.
 func NewHistory(r prometheus.Registerer) *History {
 	h := &History{last: newShelf(maxReports), failures: newShelf(maxReports)}
 	if r != nil {
 		_ = r.Register(statuses{h}) // a second History of one process is not measured
 	}
 	return h
+}
+
+// Watch has the metrics tell what the use of credentials has shown, besides
+// their checks. used gives it by full reference, in a map of its own.
+func (h *History) Watch(used func() map[string]Use) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.used = used
+}
+
+func (h *History) uses() map[string]Use {
+	h.mu.Lock()
+	used := h.used
+	h.mu.Unlock()
+	if used == nil {
+		return nil
+	}
+	return used()
 }
 
 // Put keeps r as the last report of its credential.

@@ -38,6 +38,8 @@ type Report struct {
 	Steps      []Step     `json:"steps"`
 	CheckedAt  time.Time  `json:"checked_at"`
 	TookMS     int64      `json:"took_ms"`
+
+	ends time.Time // when somebody must act; zero: not known, or never
 }
 
 // code of the fault; empty where there is none.

@@ -143,14 +143,16 @@ func TestHistory(t *testing.T) {
 	if all := h.All(); len(all) != 2 || all[0].Credential != "a/b/c/a" {
 		t.Errorf("All = %+v, want two, sorted", all)
 	}
-	want := `# HELP sallyport_credential_status 1 for the status of the credential's last check, 0 for the others.
+	want := `# HELP sallyport_credential_status 1 for the credential's status, by its use and its last check, 0 for the others.
 # TYPE sallyport_credential_status gauge
 sallyport_credential_status{credential="a/b/c/a",status="error"} 0
 sallyport_credential_status{credential="a/b/c/a",status="ok"} 0
+sallyport_credential_status{credential="a/b/c/a",status="reauthorization_required"} 0
 sallyport_credential_status{credential="a/b/c/a",status="unknown"} 0
 sallyport_credential_status{credential="a/b/c/a",status="warning"} 1
 sallyport_credential_status{credential="a/b/c/d",status="error"} 0
 sallyport_credential_status{credential="a/b/c/d",status="ok"} 1
+sallyport_credential_status{credential="a/b/c/d",status="reauthorization_required"} 0
 sallyport_credential_status{credential="a/b/c/d",status="unknown"} 0
 sallyport_credential_status{credential="a/b/c/d",status="warning"} 0
 `

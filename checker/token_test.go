@@ -2,7 +2,9 @@ package checker_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -10,7 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/checker"
+	"github.com/sallyport/sallyport/internal/credential/credtest"
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/provider"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -138,4 +145,117 @@ func transport(t *testing.T) *http.Transport {
 	tr := &http.Transport{}
 	t.Cleanup(tr.CloseIdleConnections)
 	return tr
+}
+
+// A refresh token is never spent to find out; what there is besides it is tried.
+func TestRefreshTokensAreNotSpent(t *testing.T) {
+	later, ago := time.Now().Add(time.Hour).UTC().Format(time.RFC3339), time.Now().Add(-time.Hour).UTC().Format(time.RFC3339)
+	base := []string{"client_id", "id-1", "client_secret", canary, "refresh_token", "rt-" + canary}
+	for _, tc := range []struct {
+		name   string
+		fields []string
+		verify string
+		status checker.Status
+		line   checker.Status
+		steps  int
+		code   fault.Code
+	}{
+		{"no access token", nil, "/user", checker.Warning, checker.Unverifiable, 0, ""},
+		{"one that has ended", []string{"access_token", minted, "expires_at", ago}, "/user", checker.Warning, checker.Unverifiable, 0, ""},
+		{"one that lives", []string{"access_token", minted, "expires_at", later}, "/user", checker.OK, checker.OK, 1, ""},
+		{"one that lives, and nothing to send", []string{"access_token", minted, "expires_at", later}, "", checker.Warning, checker.Unverifiable, 0, ""},
+		{"one that is refused", []string{"access_token", "other", "expires_at", later}, "/user", checker.Error, checker.Error, 1, fault.CredentialsRejected},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p, mints := issuer(t, grants)
+			p.Verify.Path = tc.verify
+			r := newChecker(transport(t)).Check(t.Context(), p, record("oauth2_authorization_code", append(tc.fields, base...)...))
+			if r.Status != tc.status || r.Checks[0].Status != tc.line || len(r.Steps) != tc.steps || mints.Load() != 0 {
+				t.Errorf("status %s, authorization %+v, %d steps, %d token requests", r.Status, r.Checks[0], len(r.Steps), mints.Load())
+			}
+			if (r.Fault == nil) != (tc.code == "") || r.Fault != nil && r.Fault.Code != tc.code {
+				t.Errorf("fault %+v, want %s", r.Fault, tc.code)
+			}
+			if tc.line == checker.Unverifiable && !strings.Contains(r.Checks[0].Detail, "not spent") && tc.verify != "" {
+				t.Errorf("the detail is %q", r.Checks[0].Detail)
+			}
+			wantNoSecret(t, r, "c4n4ry", minted)
+		})
+	}
+}
+
+// A grant that its server has ended is told without asking again.
+func TestDeadGrant(t *testing.T) {
+	p, mints := issuer(t, refusal(400, `{"error":"invalid_grant"}`))
+	p.Refresh.Rotates = true
+	store := &credtest.Store{}
+	c := store.Add("acme/production/api/main", "oauth2_refresh_token", "refresh_token", "rt-"+canary, "client_id", "id-1", "client_secret", canary)
+	keeper := auth.NewKeeper(auth.KeeperOptions{Store: store})
+	if _, err := keeper.Obtain(t.Context(), auth.Demand{Provider: p, Client: client(transport(t)), Record: c}); !errors.Is(err, fault.ReauthorizationRequired) {
+		t.Fatalf("Obtain: %v", err)
+	}
+	c, err := store.Get(t.Context(), c.Ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := prometheus.NewPedanticRegistry()
+	h := checker.NewHistory(reg)
+	r := newChecker(transport(t)).Check(t.Context(), p, c)
+	h.Put(r)
+	if r.Status != checker.Error || r.Fault == nil || r.Fault.Code != fault.ReauthorizationRequired || mints.Load() != 1 || checker.Standing(nil, r) != checker.Reauthorize {
+		t.Errorf("report %+v, fault %+v after %d token requests", r, r.Fault, mints.Load())
+	}
+	want := `# HELP sallyport_credential_status 1 for the credential's status, by its use and its last check, 0 for the others.
+# TYPE sallyport_credential_status gauge
+sallyport_credential_status{credential="acme/production/api/main",status="error"} 0
+sallyport_credential_status{credential="acme/production/api/main",status="ok"} 0
+sallyport_credential_status{credential="acme/production/api/main",status="reauthorization_required"} 1
+sallyport_credential_status{credential="acme/production/api/main",status="unknown"} 0
+sallyport_credential_status{credential="acme/production/api/main",status="warning"} 0
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "sallyport_credential_status"); err != nil {
+		t.Error(err)
+	}
+	wantNoSecret(t, r, "c4n4ry")
+}
+
+// What the use of a credential has shown is told beside the reports.
+func TestUses(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	h := checker.NewHistory(reg)
+	h.Put(&checker.Report{Credential: "a/b/c/checked", Status: checker.OK})
+	end := time.Unix(1900000000, 0)
+	h.Watch(func() map[string]checker.Use {
+		return map[string]checker.Use{
+			"a/b/c/checked": {Fault: fault.New(fault.InvalidClient, "", nil)},
+			"a/b/c/dead":    {Fault: fault.New(fault.ReauthorizationRequired, "", nil)},
+			"a/b/c/ends":    {Ends: end},
+			"a/b/c/away":    {Fault: fault.New(fault.TokenEndpointUnreachable, "", nil)},
+			"a/b/c/good":    {},
+		}
+	})
+	mfs, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, mf := range mfs {
+		for _, m := range mf.GetMetric() {
+			name := mf.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetValue()
+			}
+			if m.GetGauge().GetValue() != 0 {
+				got[name] = m.GetGauge().GetValue()
+			}
+		}
+	}
+	want := map[string]float64{
+		"sallyport_credential_status a/b/c/checked error":                 1,
+		"sallyport_credential_status a/b/c/dead reauthorization_required": 1,
+		"sallyport_credential_expiry_timestamp_seconds a/b/c/ends":        1900000000,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the metrics tell %v, want %v", got, want)
+	}
 }

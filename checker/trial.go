@@ -2,6 +2,7 @@ package checker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -83,12 +84,19 @@ func (t *trial) run(ctx context.Context) verdict {
 	return v
 }
 
-// try mints an injector and sends the verify request with it.
+// try mints an injector and sends the verify request with it. A refresh token
+// is never spent: whoever keeps it for requests would lose it.
 func (t *trial) try(ctx context.Context) verdict {
+	if dead := auth.GrantOf(t.p, t.cred).Dead; dead != nil {
+		return verdictOf(dead)
+	}
 	inj, err := auth.Mint(ctx, auth.Material{
 		Credential: t.cred, Provider: t.p, Client: t.client, Now: t.now,
 		Renew: t.cred.Field("refresh_token").Empty(), // asked anew, but nothing is spent
 	})
+	if errors.Is(err, fault.TokenExpired) && !t.cred.Field("refresh_token").Empty() {
+		return verdict{status: Unverifiable, detail: "the record holds no valid access token, and its refresh token is not spent to find out"}
+	}
 	if err != nil {
 		return verdictOf(err)
 	}

@@ -1,0 +1,37 @@
+package checker
+
+import (
+	"time"
+
+	"github.com/sallyport/sallyport/internal/fault"
+)
+
+// Reauthorize is the status of a credential whose grant waits for a person's
+// consent. It is no report's and no check's.
+const Reauthorize Status = "reauthorization_required"
+
+// Use is what the use of a credential has shown.
+type Use struct {
+	Fault *fault.Fault // of the last use; nil: it was good, or there was none
+	Ends  time.Time    // when somebody must act; zero: not known, or never
+}
+
+// Standing is the status of a credential: what its use has shown, then what its
+// last check has. used and rep may be nil.
+func Standing(used *fault.Fault, rep *Report) Status {
+	if used != nil {
+		switch {
+		case used.Code == fault.ReauthorizationRequired:
+			return Reauthorize
+		case !used.Diagnosis().Transient:
+			return Error
+		}
+	}
+	switch {
+	case rep == nil:
+		return Unknown
+	case rep.Fault != nil && rep.Fault.Code == fault.ReauthorizationRequired:
+		return Reauthorize
+	}
+	return rep.Status
+}
