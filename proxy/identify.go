@@ -1,0 +1,18 @@
+package proxy
+
+import "github.com/sallyport/sallyport/internal/credential"
+
+// Identify finds the caller of an Authorization field, Basic caller:token or
+// Bearer token. It always asks for a token, whatever the listeners do. ok is
+// false for any value that is not one caller's.
+func (s *Server) Identify(authorization []string) (c Caller, ok bool) {
+	found, err := s.st.Load().credentials(authorization)
+	if err != nil {
+		return Caller{}, false
+	}
+	return *found, true
+}
+
+// MayUse reports whether the credential is among those that the caller's
+// workspace, environment and policy leave to it.
+func (c *Caller) MayUse(ref credential.Ref) bool { return c.scope().has(ref) && c.mayUse(ref) }
