@@ -43,9 +43,10 @@ type daemon struct {
 	notOK   bool
 	away    []string
 	asked   []string
+	tokens  fakeTokens
 }
 
-func (d *daemon) Status(ref credential.Ref) admin.Status { return d.status[ref] }
+func (d *daemon) Status(c *credential.Credential) admin.Status { return d.status[c.Ref] }
 
 func (d *daemon) UsedBy(ref credential.Ref) []string { return d.usedBy[ref] }
 
@@ -132,7 +133,7 @@ func providers() []*provider.Provider {
 	return []*provider.Provider{
 		{
 			Name: "api", Hosts: []string{"api.example.com"}, BaseURL: "https://api.example.com", Type: "bearer", Verify: verify,
-			Types: []string{"api_key_url", "oauth2_client_credentials", "basic"}, Builtin: true,
+			Types: []string{"api_key_url", "oauth2_client_credentials", "oauth2_authorization_code", "basic"}, Builtin: true,
 			OAuth2: provider.OAuth2{TokenURL: "https://auth.example.com/token"},
 		},
 		{Name: "single", Hosts: []string{"single.example.com"}, BaseURL: "https://single.example.com", Type: "bearer", OneAccount: true, Verify: verify},
@@ -464,9 +465,9 @@ func TestNoLabelFromRequests(t *testing.T) {
 func TestLaterParts(t *testing.T) {
 	b := newBench(t)
 	for _, c := range []call{
-		{method: "POST", path: one + "/refresh"}, {method: "POST", path: one + "/connect"}, {method: "GET", path: "/api/v1/connects/1"},
+		{method: "POST", path: one + "/connect"}, {method: "GET", path: "/api/v1/connects/1"},
 		{method: "GET", path: "/api/v1/apps/api"}, {method: "PUT", path: "/api/v1/apps/api", body: "{}"}, {method: "DELETE", path: "/api/v1/apps/api"},
-		{method: "GET", path: "/api/v1/requests"}, {method: "GET", path: "/api/v1/openapi.json"}, {method: "GET", path: "/api/v1/mine"}, {method: "GET", path: "/oauth/callback"},
+		{method: "GET", path: "/api/v1/requests"}, {method: "GET", path: "/api/v1/openapi.json"}, {method: "GET", path: "/oauth/callback"},
 	} {
 		m := wantProblem(t, b.do(c), 404, fault.NotFound)
 		if !strings.Contains(m["detail"].(string), "not built yet") {

@@ -125,8 +125,9 @@ func (s *Server) deleteCredential(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	if revoke, err := flag(r, "revoke"); err != nil || revoke {
-		return invalid("revoke: revoking tokens is not built yet; nothing was removed")
+	revoke, err := flag(r, "revoke")
+	if err != nil {
+		return err
 	}
 	ref, c, err := s.stored(r)
 	switch {
@@ -138,15 +139,20 @@ func (s *Server) deleteCredential(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	return s.remove(w, r, ref, force)
+	return s.remove(w, r, ref, force, revoke)
 }
 
-func (s *Server) remove(w http.ResponseWriter, r *http.Request, ref credential.Ref, force bool) error {
-	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
-	defer cancel()
+func (s *Server) remove(w http.ResponseWriter, r *http.Request, ref credential.Ref, force, revoke bool) error {
 	if by := s.o.Daemon.UsedBy(ref); len(by) > 0 && !force {
 		return detailed{Fault: fault.New(fault.InUse, "used by "+strings.Join(by, ", "), nil).On(ref.String(), ref.Provider), usedBy: by}
 	}
+	if revoke {
+		if err := s.revoke(w, r, ref, force); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	defer cancel()
 	if err := s.o.Store.Delete(ctx, ref); err != nil {
 		return err
 	}

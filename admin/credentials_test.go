@@ -282,10 +282,6 @@ func TestDelete(t *testing.T) {
 	if got, _ := json.Marshal(m["used_by"]); string(got) != `["orders","configuration"]` {
 		t.Errorf("used_by %s", got)
 	}
-	m = wantProblem(t, b.do(call{method: "DELETE", path: one + "?revoke=true&force=true"}), 400, fault.InvalidRequest)
-	if !strings.Contains(m["detail"].(string), "not built yet") {
-		t.Errorf("revoke: %v", m["detail"])
-	}
 	if w := b.do(call{method: "DELETE", path: one + "?force=true"}); w.Code != 204 || w.Body.Len() > 0 {
 		t.Errorf("DELETE: %d %s", w.Code, w.Body)
 	}

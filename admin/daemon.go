@@ -13,8 +13,11 @@ import (
 // faults, whose detail is shown. All methods may be called at once from many
 // goroutines.
 type Daemon interface {
-	// Status of a credential's source; the zero Status where none has run yet.
-	Status(ref credential.Ref) Status
+	Tokens
+	Identity
+	// Status of a credential: what its use has shown, and what the record tells of
+	// its grant. It reads nothing.
+	Status(c *credential.Credential) Status
 	// UsedBy gives the callers that used the credential within the window of
 	// protection, sorted, and "configuration" where the configuration names it.
 	UsedBy(ref credential.Ref) []string

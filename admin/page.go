@@ -22,6 +22,11 @@ func page[T any](r *http.Request, items []T, key func(T) string) (list[T], error
 	if err != nil {
 		return list[T]{}, err
 	}
+	return pageOf(r, items, key, limit)
+}
+
+// pageOf is page with a limit of its own.
+func pageOf[T any](r *http.Request, items []T, key func(T) string, limit int) (list[T], error) {
 	if cursor := r.URL.Query().Get("cursor"); cursor != "" {
 		i := slices.IndexFunc(items, func(it T) bool { return key(it) == cursor })
 		if i < 0 {

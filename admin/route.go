@@ -49,7 +49,7 @@ func (s *Server) api() []route {
 			http.MethodPatch: s.patchCredential, http.MethodDelete: s.deleteCredential,
 		}},
 		{one + "/check", false, post(s.checkCredential)},
-		{one + "/refresh", false, post(later)},
+		{one + "/refresh", false, post(s.refreshCredential)},
 		{one + "/connect", false, post(later)},
 		{"/api/v1/connects/{id}", false, get(later)},
 
@@ -66,7 +66,7 @@ func (s *Server) api() []route {
 		{"/api/v1/requests", false, get(later)},
 		{"/api/v1/reload", false, post(s.reload)},
 		{"/api/v1/openapi.json", false, get(later)},
-		{"/api/v1/mine", true, get(later)},
+		{"/api/v1/mine", true, get(s.mine)}, // it asks for a caller's token itself,
 	}...)
 }
 

@@ -31,13 +31,13 @@ type view struct {
 
 // view of a record, with what the daemon and the last report say of it.
 func (s *Server) view(c *credential.Credential) view {
-	st := s.o.Daemon.Status(c.Ref)
+	st := s.o.Daemon.Status(c)
 	rep := s.o.History.Last(c.Ref.String())
 	v := view{
 		Workspace: c.Ref.Workspace, Environment: c.Ref.Environment, Provider: c.Ref.Provider, Name: c.Ref.Name,
 		Type: c.Type, Description: c.Description,
 		Fields:     slices.DeleteFunc(c.Names(), func(n string) bool { return n == credential.StateField }),
-		Status:     status(st, rep),
+		Status:     string(checker.Standing(st.LastError, rep)),
 		ExpiresAt:  expiry(c, st, rep),
 		LastUsedAt: when(st.LastUsed), LastRefreshAt: when(st.LastRefresh), NextRefreshAt: when(st.NextRefresh),
 		LastError: checker.NewFault(st.LastError),
@@ -61,28 +61,6 @@ func (s *Server) unreadable(ref credential.Ref, err error) view {
 	v := s.view(&credential.Credential{Ref: ref})
 	v.Status, v.LastError = string(checker.Error), checker.NewFault(fault.From(err))
 	return v
-}
-
-// reauthorize is the status of a credential that waits for a person's consent.
-const reauthorize = "reauthorization_required"
-
-// status: what the use of the credential has shown, then what its check has.
-func status(st Status, rep *checker.Report) string {
-	if f := st.LastError; f != nil {
-		switch {
-		case f.Code == fault.ReauthorizationRequired:
-			return reauthorize
-		case !f.Diagnosis().Transient:
-			return string(checker.Error)
-		}
-	}
-	switch {
-	case rep == nil:
-		return string(checker.Unknown)
-	case rep.Fault != nil && rep.Fault.Code == fault.ReauthorizationRequired:
-		return reauthorize
-	}
-	return string(rep.Status)
 }
 
 // expiry of the token that is held, in the daemon's memory or in the record, or

@@ -109,7 +109,12 @@ func (s *Server) apply(p *provider.Provider, ref credential.Ref, old *credential
 	if replace || e.description.set {
 		c.Description = e.description.value
 	}
-	return c, e.into(c, known, ours)
+	was := c.Clone()
+	if err := e.into(c, known, ours); err != nil {
+		return nil, err
+	}
+	e.settle(was, c, c.Type != oldType)
+	return c, nil
 }
 
 // verify tries the record. An error is a refusal, unless the request insists.

@@ -96,10 +96,12 @@ func (a *app) buildAdmin(cfg *configs.Config) error {
 			return err
 		}
 	}
+	history := checker.NewHistory(a.registry)
+	history.Watch(a.uses)
 	a.admin = admin.New(admin.Options{
 		Store: a.store, Daemon: a, Table: func() *provider.Table { return a.cfg.Load().Table },
 		Checker: checker.New(checker.Options{Client: a.client, Log: a.log, Registerer: a.registry}),
-		History: checker.NewHistory(a.registry), Gatherer: a.registry, Token: token,
+		History: history, Gatherer: a.registry, Token: token,
 		CAPEM: a.ca.PEM, Hosts: cfg.Admin.Hosts, Log: a.log,
 	})
 	return nil

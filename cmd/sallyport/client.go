@@ -172,20 +172,29 @@ func (cl *client) call(ctx context.Context, method, path string, query url.Value
 }
 
 func (cl *client) exchange(ctx context.Context, method, path string, query url.Values, body any) (int, []byte, error) {
-	req, err := cl.request(ctx, method, path, query, body)
+	resp, answer, err := cl.send(ctx, method, path, query, body)
 	if err != nil {
 		return 0, nil, err
 	}
+	return resp.StatusCode, answer, nil
+}
+
+// send gives an answer whose body was read.
+func (cl *client) send(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, []byte, error) {
+	req, err := cl.request(ctx, method, path, query, body)
+	if err != nil {
+		return nil, nil, err
+	}
 	resp, err := cl.http.Do(req)
 	if err != nil {
-		return 0, nil, cl.unreachable(ctx, err)
+		return nil, nil, cl.unreachable(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return 0, nil, cl.unreachable(ctx, err)
+		return nil, nil, cl.unreachable(ctx, err)
 	}
-	return resp.StatusCode, answer, nil
+	return resp, answer, nil
 }
 
 func (cl *client) request(ctx context.Context, method, path string, query url.Values, body any) (*http.Request, error) {

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -15,14 +13,13 @@ import (
 
 	"github.com/sallyport/sallyport/checker"
 	"github.com/sallyport/sallyport/internal/credential"
-	"github.com/sallyport/sallyport/internal/fault"
 )
 
 func newCredentialCommand(c *cli) *cobra.Command {
-	return group("credential", "What the store holds: add, list, show, edit, remove",
+	return group("credential", "What the store holds: add, list, show, edit, remove, refresh",
 		newCredentialAddCommand(c), newCredentialListCommand(c), newCredentialShowCommand(c),
 		newCredentialEditCommand(c), newCredentialRemoveCommand(c),
-		later("refresh"), later("connect"),
+		newCredentialRefreshCommand(c), later("connect"),
 	)
 }
 
@@ -155,44 +152,6 @@ func (c *cli) printCredential(v credentialView) error {
 		}
 	}
 	return t.flush()
-}
-
-func newCredentialRemoveCommand(c *cli) *cobra.Command {
-	var force, revoke bool
-	cmd := &cobra.Command{
-		Use: "rm REF", Short: "Remove a credential; one that is in use only with --force", Args: arg("reference"),
-		RunE: action(func(ctx context.Context, args []string) error {
-			ref, err := parseRef(args[0])
-			if err != nil {
-				return err
-			}
-			if revoke {
-				return notBuilt("credential rm --revoke")
-			}
-			return c.credentialRemove(ctx, ref, force)
-		}),
-	}
-	cmd.Flags().BoolVar(&force, "force", false, "also when a caller used it lately or the configuration names it")
-	cmd.Flags().BoolVar(&revoke, "revoke", false, "also revoke its token at the provider")
-	_ = cmd.Flags().MarkHidden("revoke") // fails for a flag that is not there
-	return cmd
-}
-
-func (c *cli) credentialRemove(ctx context.Context, ref credential.Ref, force bool) error {
-	cl, err := c.connect(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = cl.close() }()
-	_, err = cl.call(ctx, http.MethodDelete, credentialPath(ref), forced(force), nil, nil)
-	if errors.Is(err, fault.InUse) {
-		return try(err, "sallyport credential rm --force "+ref.String())
-	}
-	if err != nil {
-		return err
-	}
-	c.note("removed %s", ref)
-	return nil
 }
 
 func forced(force bool) url.Values {

@@ -13,20 +13,6 @@ import (
 	"github.com/sallyport/sallyport/proxy"
 )
 
-// Status implements admin.Daemon.
-func (a *app) Status(ref credential.Ref) admin.Status {
-	var out admin.Status
-	if s, ok := a.proxy.Status(ref); ok {
-		out = admin.Status{ExpiresAt: s.ExpiresAt, LastRefresh: s.LastRefresh, NextRefresh: s.NextRefresh, LastError: s.LastError}
-	}
-	for _, u := range a.proxy.Uses(ref) {
-		if u.Last.After(out.LastUsed) {
-			out.LastUsed = u.Last
-		}
-	}
-	return out
-}
-
 // UsedBy implements admin.Daemon.
 func (a *app) UsedBy(ref credential.Ref) []string {
 	cfg := a.cfg.Load()

@@ -72,8 +72,20 @@ func setupScript(env *testscript.Env) error {
 	return os.Mkdir(filepath.Join(env.WorkDir, "home"), 0o700)
 }
 
-// smallAPI answers GET /me to whoever knows the token or the key.
+// smallAPI answers GET /me to whoever knows the token or the key. POST /token
+// gives the right token, POST /revoke takes any, POST /away answers 503.
 func smallAPI(w http.ResponseWriter, r *http.Request) {
+	switch r.Method + " " + r.URL.Path {
+	case "POST /token":
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"access_token":"right-token","token_type":"Bearer","expires_in":3600}`)
+		return
+	case "POST /revoke":
+		return
+	case "POST /away":
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
 	switch r.Header.Get("Authorization") {
 	case "Bearer right-token", "Bearer right-key":
 		fmt.Fprintf(w, "{\"path\":%q}\n", r.URL.Path)

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sallyport/sallyport/admin"
+	"github.com/sallyport/sallyport/auth"
+	"github.com/sallyport/sallyport/checker"
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/fault"
+)
+
+// Refresh implements admin.Tokens. A source of the credential serves the new
+// token from its next request on.
+func (a *app) Refresh(ctx context.Context, ref credential.Ref) error {
+	d, err := a.demand(ctx, ref)
+	if err != nil {
+		return err
+	}
+	if _, err := a.keeper.Renew(ctx, d); err != nil {
+		return fault.From(err).On(ref.String(), ref.Provider)
+	}
+	a.proxy.Changed(ref)
+	return nil
+}
+
+// Revoke implements admin.Tokens.
+func (a *app) Revoke(ctx context.Context, ref credential.Ref) error {
+	d, err := a.demand(ctx, ref)
+	if err == nil {
+		err = a.keeper.Revoke(ctx, d)
+	}
+	if err != nil {
+		return fault.From(err).On(ref.String(), ref.Provider)
+	}
+	return nil
+}
+
+// demand is for a token of a stored credential.
+func (a *app) demand(ctx context.Context, ref credential.Ref) (auth.Demand, error) {
+	p := a.cfg.Load().Table.Get(ref.Provider)
+	if p == nil {
+		return auth.Demand{}, fault.New(fault.InvalidRequest, "provider: "+ref.Provider+" is not known here", nil)
+	}
+	c, err := a.store.Get(ctx, ref)
+	return auth.Demand{Provider: p, Client: a.client(p), Record: c}, err
+}
+
+// Identify implements admin.Identity.
+func (a *app) Identify(authorization []string) (admin.Rights, bool) {
+	c, ok := a.proxy.Identify(authorization)
+	return admin.Rights{Workspace: c.Workspace, Environment: c.Environment, MayUse: c.MayUse}, ok
+}
+
+// Status implements admin.Daemon. What the record tells of its grant counts,
+// whichever daemon has written it; a source in use knows more.
+func (a *app) Status(c *credential.Credential) admin.Status {
+	var out admin.Status
+	if p := a.cfg.Load().Table.Get(c.Ref.Provider); p != nil {
+		g := auth.GrantOf(p, c)
+		out.LastRefresh, out.LastError = g.Made, g.Dead
+	}
+	if s, ok := a.proxy.Status(c.Ref); ok {
+		out.ExpiresAt, out.NextRefresh = s.ExpiresAt, s.NextRefresh
+		if s.LastRefresh.After(out.LastRefresh) {
+			out.LastRefresh = s.LastRefresh
+		}
+		if out.LastError == nil && !outdated(s, c) {
+			out.LastError = s.LastError
+		}
+	}
+	for _, u := range a.proxy.Uses(c.Ref) {
+		if u.Last.After(out.LastUsed) {
+			out.LastUsed = u.Last
+		}
+	}
+	return out
+}
+
+// outdated reports whether a source's verdict on its grant is about an earlier
+// record: somebody has authorized it again.
+func outdated(s auth.SourceStatus, c *credential.Credential) bool {
+	return s.LastError != nil && errors.Is(s.LastError, fault.ReauthorizationRequired) && s.Version != c.Version
+}
+
+// uses gives what the metrics of credentials tell besides their checks.
+func (a *app) uses() map[string]checker.Use {
+	all := map[string]checker.Use{}
+	for ref, s := range a.proxy.Statuses() {
+		all[ref.String()] = checker.Use{Fault: s.LastError, Ends: s.GrantEnds}
+	}
+	return all
+}
