@@ -25,6 +25,7 @@ var testKeys = sync.OnceValue(func() map[string]crypto.Signer {
 	m := map[string]crypto.Signer{}
 	m["RSA"], _ = rsa.GenerateKey(rand.Reader, 2048)
 	m["P-256"], _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	m["other"], _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	m["P-384"], _ = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	m["P-521"], _ = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	m["P-224"], _ = ecdsa.GenerateKey(elliptic.P224(), rand.Reader)

@@ -3,6 +3,7 @@ package configs
 import (
 	"encoding/json"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -61,7 +62,7 @@ func checkBody(l provider.Login) string {
 	switch {
 	case l.Body == "":
 		return ""
-	case l.Method == "GET":
+	case l.Method == http.MethodGet:
 		return "is set, but a GET has no body; use POST, or a query in path"
 	case l.JSON():
 		if !json.Valid([]byte(templateField.ReplaceAllString(l.Body, "0"))) {
