@@ -113,7 +113,10 @@ func makeDir(dir string, forbidden, want fs.FileMode) error {
 	if !info.IsDir() {
 		return fmt.Errorf("%s: is not a folder", dir)
 	}
-	return allowed(dir, info, forbidden, want)
+	if err := allowed(dir, info, forbidden, want); err != nil {
+		return fmt.Errorf("%w, or use a folder below it", err)
+	}
+	return nil
 }
 
 func makeDirs(dir string) error {
