@@ -71,7 +71,7 @@ type Admin struct {
 	Listen        string        `toml:"listen"`
 	MetricsListen string        `toml:"metrics_listen"`
 	Hosts         []string      `toml:"hosts"`
-	PublicURL     string        `toml:"public_url" later:"true"`
+	PublicURL     string        `toml:"public_url"`
 	TokenFile     string        `toml:"token_file" form:"path"`
 	InUseWindow   time.Duration `toml:"in_use_window"`
 }

@@ -129,7 +129,7 @@ type oauth2Form struct {
 	Scopes                 []string          `toml:"scopes"`
 	ScopeSeparator         string            `toml:"scope_separator"`
 	Params                 map[string]string `toml:"params"`
-	OwnAppOnly             bool              `toml:"own_app_only" later:"true"`
+	OwnAppOnly             bool              `toml:"own_app_only"`
 }
 
 type loginForm struct {
