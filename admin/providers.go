@@ -18,6 +18,8 @@ type providerView struct {
 	Paths       []string   `json:"paths"`
 	BaseURL     string     `json:"base_url"`
 	TokenURL    string     `json:"token_url"`
+	ClientAuth  string     `json:"client_auth"`  // at token endpoints
+	LoginFields []string   `json:"login_fields"` // of a two_step record
 	Verify      string     `json:"verify"` // METHOD PATH; empty: there is none
 	Scopes      []string   `json:"scopes"` // that flows usually need
 	Permissions []string   `json:"permissions"`
@@ -66,7 +68,7 @@ func (s *Server) listProviders(w http.ResponseWriter, r *http.Request) error {
 func viewProvider(p *provider.Provider, credentials int) providerView {
 	v := providerView{
 		Name: p.Name, Type: p.Type, Types: some(p.Types), Hosts: some(p.Hosts), Paths: some(p.Paths),
-		BaseURL: p.BaseURL, TokenURL: p.OAuth2.TokenURL,
+		BaseURL: p.BaseURL, TokenURL: p.OAuth2.TokenURL, ClientAuth: p.OAuth2.ClientAuth, LoginFields: some(p.Login.Fields()),
 		Scopes: some(p.Needs.Scopes), Permissions: some(p.Needs.Permissions),
 		Limits:   limitsView{[]rateView{}, p.Limits.Burst, p.Limits.Concurrency},
 		Accounts: "many", Anonymous: p.Anonymous, Builtin: p.Builtin, Configured: p.Configured, Unverified: p.Unverified,

@@ -151,6 +151,10 @@ func (r *recorder) headers(h http.Header, hidden func(string) bool) map[string]s
 // told are the form members of a token request that are no secret.
 var told = []string{"grant_type", "scope", "audience", "resource"}
 
+// proofs are the form members that are made for one request, or come from a file:
+// no field of the record holds them.
+var proofs = []string{"assertion", "client_assertion", "subject_token"}
+
 // form gives a form body with its secret members redacted; another body is not shown.
 func (r *recorder) form(req *http.Request) string {
 	if req.GetBody == nil || req.ContentLength <= 0 || req.ContentLength > peekLimit {
@@ -177,6 +181,9 @@ func (r *recorder) form(req *http.Request) string {
 		shown := secret.Redacted
 		if slices.Contains(told, k) {
 			shown = v.Get(k)
+		}
+		if slices.Contains(proofs, k) { // a server may send it back
+			r.secrets = append(r.secrets, secret.New(v.Get(k)))
 		}
 		parts = append(parts, k+"="+shown)
 	}

@@ -64,7 +64,7 @@ func (c *cli) missing(in *input, p *providerView) ([]string, error) {
 		return nil, err
 	}
 	var missing []string
-	for _, name := range append(kind.Required, p.templateFields()...) {
+	for _, name := range p.needs(kind) {
 		if in.fields[name] == nil {
 			missing = append(missing, name)
 		}
@@ -122,7 +122,7 @@ func (c *cli) askAgain(ctx context.Context, tty *os.File, in *input, p *provider
 	if err != nil {
 		return err
 	}
-	for _, name := range append(kind.Required, p.templateFields()...) {
+	for _, name := range p.needs(kind) {
 		value, err := c.ask(ctx, tty, name+" (empty keeps it)", !p.public(name))
 		if err != nil {
 			return err

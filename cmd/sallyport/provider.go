@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/provider"
 )
@@ -34,6 +35,8 @@ type providerView struct {
 	Paths       []string `json:"paths"`
 	BaseURL     string   `json:"base_url"`
 	TokenURL    string   `json:"token_url"`
+	ClientAuth  string   `json:"client_auth"`
+	LoginFields []string `json:"login_fields"`
 	Verify      string   `json:"verify"`
 	Credentials int      `json:"credentials"`
 
@@ -48,6 +51,20 @@ func (p *providerView) templateFields() []string {
 			if !slices.Contains(names, name) {
 				names = append(names, name)
 			}
+		}
+	}
+	return names
+}
+
+// needs are the fields of a record of that type.
+func (p *providerView) needs(kind auth.Kind) []string {
+	names := kind.Needs(&provider.Provider{OAuth2: provider.OAuth2{ClientAuth: p.ClientAuth}})
+	if kind.Name == "two_step" {
+		names = append(names, p.LoginFields...)
+	}
+	for _, name := range p.templateFields() {
+		if !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	return names
@@ -146,5 +163,5 @@ func (p *providerView) fields() []string {
 	if err != nil {
 		return nil
 	}
-	return append(slices.Clone(kind.Required), p.templateFields()...)
+	return p.needs(kind)
 }
