@@ -20,6 +20,26 @@ path "secret/metadata/sallyport/credentials/acme/staging/*" {
   capabilities = ["delete", "list"]
 }
 
+# shared OAuth clients: read them; sallyport app add and rm of such a one are for a wider token
+path "secret/data/sallyport/apps/+" {
+  capabilities = ["read"]
+}
+
+# names of the shared OAuth clients, and of the workspaces that have their own
+path "secret/metadata/sallyport/apps/" {
+  capabilities = ["list"]
+}
+
+# OAuth clients of acme: read them, store those that are added
+path "secret/data/sallyport/apps/acme/*" {
+  capabilities = ["create", "read", "update"]
+}
+
+# OAuth clients of acme: find them by name, remove them with all their versions
+path "secret/metadata/sallyport/apps/acme/*" {
+  capabilities = ["delete", "list"]
+}
+
 # names of the workspaces, for listings of all; what lies in the others stays hidden
 path "secret/metadata/sallyport/credentials/" {
   capabilities = ["list"]
