@@ -28,6 +28,10 @@ type KeeperOptions struct {
 	Log      *slog.Logger                          // nil: nothing is logged
 	Metrics  *Metrics                              // nil: nothing is counted
 	Reached  func(point string)                    // told of each step of a spending; nil: nobody
+
+	// Secret gives the secret that a record's client has by now, where that is
+	// known (AppSecrets). nil: the record's own is used.
+	Secret func(ctx context.Context, ref credential.Ref, clientID string) (secret.Value, bool)
 }
 
 // Keeper gets tokens and keeps them: it uses what a record holds, asks for what
@@ -154,6 +158,9 @@ func (k *Keeper) obtain(ctx context.Context, d Demand, kind Kind) (Obtained, err
 	}
 	if d.satisfied(d.Record, time.Now()) {
 		return k.with(d.Record, d, kind, false)
+	}
+	if _, ok := connectedOf(d.Record); kind.ask == nil && ok {
+		return Obtained{}, reauthorize("the grant has no refresh token, and its access token is no good any more")
 	}
 	if kind.ask == nil {
 		return Obtained{}, fault.New(fault.FieldMissing, "field refresh_token is missing, and the record holds no valid access_token", nil)

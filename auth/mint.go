@@ -73,7 +73,7 @@ func kindFor(p *provider.Provider, c *credential.Credential) (Kind, error) {
 		return Kind{}, unfit("type: %s is not built yet", name)
 	}
 	for _, f := range k.Needs(p) {
-		if c.Field(f).Empty() {
+		if c.Field(f).Empty() && !k.spares(c, f) {
 			return Kind{}, unfit("field %s is missing", f)
 		}
 	}

@@ -192,7 +192,7 @@ type exchanged struct {
 // send makes the request, and meanwhile moves the claim on so that nobody takes
 // it for orphaned. It does not end before the answer is there or cannot come.
 func (s *spending) send(ctx context.Context) (outcomeOf, error) {
-	r, err := s.kind.refresh(Material{Credential: s.record, Provider: s.d.Provider})
+	r, err := s.kind.refresh(Material{Credential: s.current(ctx, s.record), Provider: s.d.Provider})
 	if err != nil {
 		return outcomeOf{}, err
 	}
@@ -240,7 +240,7 @@ func (s *spending) entry() entry {
 // askOnce is for a provider whose refresh tokens go on: there is nothing to claim.
 // If it does give another one, that is kept as any.
 func (s *spending) askOnce(ctx context.Context) (*credential.Credential, bool, error) {
-	r, err := s.kind.refresh(Material{Credential: s.record, Provider: s.d.Provider})
+	r, err := s.kind.refresh(Material{Credential: s.current(ctx, s.record), Provider: s.d.Provider})
 	if err != nil {
 		return nil, false, err
 	}
