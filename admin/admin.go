@@ -18,7 +18,9 @@ import (
 // Options of a Server. All but Hosts and Log are required.
 type Options struct {
 	Store    credential.Store
+	Apps     credential.Apps
 	Daemon   Daemon
+	Connects Connector
 	Table    func() *provider.Table // the running one
 	Checker  *checker.Checker
 	History  *checker.History

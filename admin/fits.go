@@ -20,6 +20,11 @@ func (s *Server) fits(ctx context.Context, p *provider.Provider, c *credential.C
 		f := fault.From(err)
 		return fault.New(fault.InvalidRequest, f.Detail, f.Err).On(c.Ref.String(), p.Name)
 	}
+	return s.stands(ctx, p, c)
+}
+
+// stands is fits for a record whose fields are not all there yet.
+func (s *Server) stands(ctx context.Context, p *provider.Provider, c *credential.Credential) error {
 	for _, template := range []string{p.BaseURL, p.OAuth2.TokenURL, p.OAuth2.RefreshURL, p.Verify.Path} {
 		if _, err := provider.Expand(template, c.Text); err != nil {
 			return invalid(err.Error())
