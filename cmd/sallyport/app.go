@@ -98,11 +98,12 @@ func (a *app) buildAdmin(cfg *configs.Config) error {
 	}
 	history := checker.NewHistory(a.registry)
 	history.Watch(a.uses)
+	check := checker.New(checker.Options{Client: a.client, Log: a.log, Registerer: a.registry})
 	a.admin = admin.New(admin.Options{
-		Store: a.store, Daemon: a, Table: func() *provider.Table { return a.cfg.Load().Table },
-		Checker: checker.New(checker.Options{Client: a.client, Log: a.log, Registerer: a.registry}),
+		Store: a.store, Apps: a.apps(), Daemon: a, Connects: a.connector(check, history),
+		Table: func() *provider.Table { return a.cfg.Load().Table }, Checker: check,
 		History: history, Gatherer: a.registry, Token: token,
-		CAPEM: a.ca.PEM, Hosts: cfg.Admin.Hosts, Log: a.log,
+		CAPEM: a.ca.PEM, Hosts: append(publicHost(cfg), cfg.Admin.Hosts...), Log: a.log,
 	})
 	return nil
 }

@@ -29,7 +29,8 @@ type cli struct {
 	environ        []string
 	exec           func(path string, argv, environ []string) error
 
-	started bool // the command line was accepted
+	redirect string // where consent pages redirect to while this process waits for one; empty: nobody waits
+	started  bool   // the command line was accepted
 }
 
 func newCLI(stdin io.Reader, stdout, stderr io.Writer) *cli {

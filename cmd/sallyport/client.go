@@ -32,6 +32,8 @@ type client struct {
 	base  string       // without a trailing slash
 	token secret.Value // empty: the socket and this process ask for none
 	close func() error
+
+	callback http.Handler // of this process, for redirects of consent pages; nil: a daemon listens for them
 }
 
 // connect gives the API of the daemon at --admin, else of the one that holds the
@@ -42,11 +44,13 @@ func (c *cli) connect(ctx context.Context) (*client, error) {
 	if err != nil || cl != nil {
 		return cl, err
 	}
-	handler, closeStore, err := c.openLocal(ctx)
+	own, closeStore, err := c.openLocal(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return newClient("http://localhost", handlerTransport{handler}, secret.Value{}, closeStore), nil
+	cl = newClient("http://localhost", handlerTransport{own.Socket()}, secret.Value{}, closeStore)
+	cl.callback = own.Callback()
+	return cl, nil
 }
 
 // daemon gives the API of a running daemon; nil: none runs here and --admin

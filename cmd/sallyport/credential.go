@@ -19,7 +19,7 @@ func newCredentialCommand(c *cli) *cobra.Command {
 	return group("credential", "What the store holds: add, list, show, edit, remove, refresh",
 		newCredentialAddCommand(c), newCredentialListCommand(c), newCredentialShowCommand(c),
 		newCredentialEditCommand(c), newCredentialRemoveCommand(c),
-		newCredentialRefreshCommand(c), later("connect"),
+		newCredentialRefreshCommand(c), newCredentialConnectCommand(c),
 	)
 }
 

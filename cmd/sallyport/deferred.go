@@ -151,6 +151,55 @@ func (d *deferred) Put(ctx context.Context, c *credential.Credential) error {
 	return s.Put(ctx, c)
 }
 
+// useApps gives the open store's apps, or a fault.
+func (d *deferred) useApps(ctx context.Context) (credential.Apps, error) {
+	s, err := d.use(ctx)
+	if err != nil {
+		return nil, err
+	}
+	apps, ok := s.(credential.Apps)
+	if !ok {
+		return nil, fault.New(fault.Internal, "the store keeps no apps", nil)
+	}
+	return apps, nil
+}
+
+// App implements credential.Apps.
+func (d *deferred) App(ctx context.Context, workspace, provider string) (*credential.App, error) {
+	apps, err := d.useApps(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return apps.App(ctx, workspace, provider)
+}
+
+// PutApp implements credential.Apps.
+func (d *deferred) PutApp(ctx context.Context, a *credential.App) error {
+	apps, err := d.useApps(ctx)
+	if err != nil {
+		return err
+	}
+	return apps.PutApp(ctx, a)
+}
+
+// DeleteApp implements credential.Apps.
+func (d *deferred) DeleteApp(ctx context.Context, workspace, provider string) error {
+	apps, err := d.useApps(ctx)
+	if err != nil {
+		return err
+	}
+	return apps.DeleteApp(ctx, workspace, provider)
+}
+
+// ListApps implements credential.Apps.
+func (d *deferred) ListApps(ctx context.Context) ([]credential.AppName, error) {
+	apps, err := d.useApps(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return apps.ListApps(ctx)
+}
+
 // Delete implements credential.Store.
 func (d *deferred) Delete(ctx context.Context, ref credential.Ref) error {
 	s, err := d.use(ctx)

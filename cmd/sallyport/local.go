@@ -4,16 +4,16 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/http"
 	"time"
 
+	"github.com/sallyport/sallyport/admin"
 	"github.com/sallyport/sallyport/vault"
 )
 
 // openLocal gives the admin API of this process, for commands that find no
 // daemon: it opens the store itself and does what the daemon would do. Whoever
 // gets it calls the function at the end.
-func (c *cli) openLocal(ctx context.Context) (http.Handler, func() error, error) {
+func (c *cli) openLocal(ctx context.Context) (*admin.Server, func() error, error) {
 	cfg, err := c.loadConfig()
 	if err != nil {
 		return nil, nil, err
@@ -38,7 +38,7 @@ func (c *cli) openLocal(ctx context.Context) (http.Handler, func() error, error)
 	run, stop := context.WithCancel(life)
 	kept := make(chan error, 1)
 	go func() { kept <- a.keeper.Run(run) }()
-	return a.admin.Socket(), func() error {
+	return a.admin, func() error {
 		defer end()
 		a.drainTokens()
 		stop()

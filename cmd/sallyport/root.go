@@ -45,6 +45,7 @@ var commands = []func(*cli) *cobra.Command{
 	newCredentialCommand,
 	newCheckCommand,
 	newProviderCommand,
+	newAppCommand,
 	newCallerCommand,
 	newDecideCommand,
 	newExplainCommand,
@@ -100,7 +101,7 @@ func later(use string) *cobra.Command {
 }
 
 func laterCommands() []*cobra.Command {
-	return []*cobra.Command{later("app"), later("requests")}
+	return []*cobra.Command{later("requests")}
 }
 
 // arg checks that there is exactly one argument and says what it is.

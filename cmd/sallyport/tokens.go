@@ -33,11 +33,14 @@ func (a *app) buildKeeper(cfg *configs.Config, m *auth.Metrics) error {
 	}
 	a.keeper = auth.NewKeeper(auth.KeeperOptions{
 		Store: a.store, Journal: a.journal, Required: required, Life: a.life, Client: a.client, Log: a.log, Metrics: m,
-		Provider: func(name string) *provider.Provider { return a.cfg.Load().Table.Get(name) },
+		Provider: a.provider, Secret: auth.AppSecrets(a.apps(), a.provider),
 	})
 	a.store = a.keeper.Over()
 	return nil
 }
+
+// provider gives one of the running configuration; nil: there is none.
+func (a *app) provider(name string) *provider.Provider { return a.cfg.Load().Table.Get(name) }
 
 func (a *app) openJournal(cfg *configs.Config) (*auth.Journal, error) {
 	sealer, err := a.journalKey(cfg)
