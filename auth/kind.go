@@ -23,6 +23,7 @@ type Kind struct {
 	Required, Optional []string         // fields of the record
 	Places             []provider.Place // where the fields go unless the provider says otherwise
 	Grant              string           // grant_type of a kind whose token is asked for, or its name where the request is none of OAuth's; empty: nobody is asked
+	Verify             provider.Verify  // in place of the provider's own, which does not let it in; no Path: the provider's will do
 	Later              bool             // not built yet: known by name and fields only, Mint is nil
 
 	// Mint makes an injector. A kind with a Grant calls the token endpoint; the
@@ -176,6 +177,7 @@ var kinds = []Kind{
 		Name: "github_app", Doc: "an installation of a GitHub App, by installation tokens; url is that of a GitHub Enterprise Server's API",
 		Required: []string{"app_id", "installation_id", "private_key"}, Optional: []string{"url"},
 		Places: accessToken, Grant: "github_app", ask: callGitHubApp,
+		Verify: provider.Verify{Method: http.MethodGet, Path: "/installation/repositories?per_page=1"}, // GET /user is for users
 	}),
 	tokens(Kind{
 		Name: twoStep, Doc: "a login call whose answer holds the token; its fields are those that the provider's login names",

@@ -110,3 +110,31 @@ func (e *echoing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	fmt.Fprintf(w, `{"error":"invalid_grant","error_description":%q}`, string(body)+r.Header.Get("Authorization")+strings.Join(e.proofs, " "))
 }
+
+// An installation is no user: GET /user, which proves GitHub's other types, would refuse it.
+func TestInstallationIsVerified(t *testing.T) {
+	app, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case r.Method == http.MethodPost:
+			w.WriteHeader(http.StatusCreated)
+			fmt.Fprintf(w, `{"token":%q,"expires_at":"2099-01-01T00:00:00Z"}`, minted)
+		case r.URL.String() == "/installation/repositories?per_page=1" && r.Header.Get("Authorization") == "Bearer "+minted:
+			_, _ = io.WriteString(w, `{"total_count":1,"repositories":[{"id":1,"owner":{"login":"acme"}}]}`)
+		default:
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, `{"message":"Resource not accessible by integration"}`)
+		}
+	}))
+	t.Cleanup(s.Close)
+	p := api(s.URL)
+	r := newChecker(transport(t)).Check(t.Context(), p, record("github_app", "app_id", "7", "installation_id", "42", "private_key", privateKey(t, app)))
+	if r.Status != checker.OK || len(r.Steps) != 2 || p.Verify.Path != "/user" {
+		t.Errorf("%s, fault %+v, steps %+v", r.Status, r.Fault, r.Steps)
+	}
+	wantNoSecret(t, r, minted)
+}

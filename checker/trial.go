@@ -35,6 +35,11 @@ func newTrial(client *http.Client, p *provider.Provider, cred *credential.Creden
 	rec.begin(stepToken, nil, secrets(p, cred)...)
 	copied := *client
 	copied.Transport = rec
+	if kind, _ := auth.Lookup(auth.TypeOf(p, cred)); p.Verify.Path != "" && kind.Verify.Path != "" {
+		q := *p
+		q.Verify = kind.Verify
+		p = &q
+	}
 	return &trial{p: p, cred: cred, client: &copied, rec: rec, now: now}
 }
 
