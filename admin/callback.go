@@ -3,6 +3,7 @@ package admin
 import (
 	"html"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/checker"
@@ -72,15 +73,10 @@ func callbackPage(c Connect) string {
 	return b.String()
 }
 
-// navigated reports whether a browser came by a link or a redirect, of whatever
-// site, and shows the answer as a page of its own.
+// navigated reports whether a browser says that it came by a link or a redirect,
+// of whatever site, and shows the answer as a page of its own. One that comes so
+// sends no Origin.
 func navigated(r *http.Request) bool {
-	for field, want := range map[string]string{"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"} {
-		for _, v := range r.Header.Values(field) {
-			if v != want {
-				return false
-			}
-		}
-	}
-	return true
+	mode, dest := r.Header.Values("Sec-Fetch-Mode"), r.Header.Values("Sec-Fetch-Dest")
+	return slices.Equal(mode, []string{"navigate"}) && slices.Equal(dest, []string{"document"}) && len(r.Header.Values("Origin")) == 0
 }

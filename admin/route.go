@@ -41,7 +41,7 @@ func (s *Server) api() []route {
 	post := func(h handler) map[string]handler { return map[string]handler{http.MethodPost: h} }
 	return append(s.health(), []route{
 		{"/ca.pem", true, get(s.ca)},
-		{"/oauth/callback", true, get(later)},
+		{callbackPath, true, get(s.callback)},
 
 		{"/api/v1/credentials", false, get(s.listCredentials)},
 		{one, false, map[string]handler{
@@ -50,14 +50,16 @@ func (s *Server) api() []route {
 		}},
 		{one + "/check", false, post(s.checkCredential)},
 		{one + "/refresh", false, post(s.refreshCredential)},
-		{one + "/connect", false, post(later)},
-		{"/api/v1/connects/{id}", false, get(later)},
+		{one + "/connect", false, post(s.beginConnect)},
+		{"/api/v1/connects/{id}", false, map[string]handler{http.MethodGet: s.getConnect, http.MethodDelete: s.cancelConnect}},
+		{"/api/v1/connects/{id}/callback", false, post(s.pasteConnect)},
 
 		{"/api/v1/report", false, get(s.report)},
 		{"/api/v1/report.csv", false, get(s.reportCSV)},
 		{"/api/v1/providers", false, get(s.listProviders)},
+		{"/api/v1/apps", false, get(s.listApps)},
 		{"/api/v1/apps/{provider}", false, map[string]handler{
-			http.MethodGet: later, http.MethodPut: later, http.MethodDelete: later,
+			http.MethodGet: s.getApp, http.MethodPut: s.putApp, http.MethodDelete: s.deleteApp,
 		}},
 
 		{"/api/v1/callers", false, map[string]handler{http.MethodGet: s.listCallers, http.MethodPost: s.addCaller}},
