@@ -143,6 +143,7 @@ type loginForm struct {
 type refreshForm struct {
 	Rotates bool          `toml:"rotates"`
 	Grace   time.Duration `toml:"grace"`
+	Idle    time.Duration `toml:"idle"`
 }
 
 type verifyForm struct {

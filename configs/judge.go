@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/provider"
 )
@@ -51,11 +52,18 @@ func (j *judge) entry(path string, f *providerForm) {
 	j.oauth2(join(path, "oauth2"), f)
 	j.login(join(path, "login"), f)
 	j.verify(join(path, "verify"), f.Verify.Path)
+	if f.Refresh.Idle > 0 && f.Refresh.Idle < minIdle {
+		j.add(join(join(path, "refresh"), "idle"), "is too short to keep a grant alive; use at least 10m, or 0s if none lapses")
+	}
 	j.limits(join(path, "limits"), f.Limits)
 	for i, s := range f.Signals {
 		j.signal(index(join(path, "signal"), i), s)
 	}
 }
+
+// minIdle is the shortest time after which grants may lapse that the sweeps
+// over idle ones can beat.
+const minIdle = 10 * time.Minute
 
 func (j *judge) verify(key, path string) {
 	_, err := filled(path)

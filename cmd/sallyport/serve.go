@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/configs"
 )
 
@@ -99,6 +100,9 @@ func (a *app) run(ctx context.Context, signals <-chan os.Signal) error {
 func (a *app) start(ctx context.Context, group *errgroup.Group) []*http.Server {
 	group.Go(func() error { return a.proxy.Run(ctx) })
 	group.Go(func() error { return a.keeper.Run(ctx) })
+	group.Go(func() error {
+		return a.keeper.KeepAlive(ctx, auth.Kept{Folders: a.proxy.Folders, Wanted: a.proxy.Wanted, Changed: a.proxy.Changed})
+	})
 	group.Go(func() error { return a.proxy.Serve(a.doors.proxy, "") })
 	for _, b := range a.doors.bound {
 		group.Go(func() error { return a.proxy.Serve(b.Listener, b.caller) })

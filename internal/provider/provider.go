@@ -87,8 +87,9 @@ type Login struct{ Method, Path, Body, Token, ExpiresIn string }
 
 // Refresh is what the token endpoint does with a refresh token.
 type Refresh struct {
-	Rotates bool
-	Grace   time.Duration
+	Rotates bool          // it is good for one use, and its answer brings the next
+	Grace   time.Duration // in which it is taken again after that
+	Idle    time.Duration // after which one that nobody uses lapses; 0: it does not
 }
 
 // Verify is a harmless request that only a working credential passes.
