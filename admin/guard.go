@@ -19,7 +19,7 @@ func (s *Server) guarded(h handler) handler {
 		if !s.ownHost(r.Host) {
 			return fault.New(fault.Misdirected, "Host is neither loopback nor among hosts of [admin]", nil)
 		}
-		if !sameOrigin(r) && !(r.URL.Path == callbackPath && navigated(r)) {
+		if !sameOrigin(r) && (r.URL.Path != callbackPath || !navigated(r)) {
 			return fault.New(fault.OriginRefused, "", nil)
 		}
 		return h(w, r)

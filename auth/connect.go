@@ -173,7 +173,7 @@ func (cs *Connects) prepare(ctx context.Context, r ConnectRequest) (*connect, er
 	}
 	c := &connect{ConnectRequest: r, id: rand.Text(), log: &stepLog{}, done: make(chan struct{})}
 	c.record = &credential.Credential{Ref: r.Ref, Type: grantType}
-	if old != nil && !(r.Test && TypeOf(r.Provider, old) != grantType) {
+	if old != nil && (!r.Test || TypeOf(r.Provider, old) == grantType) {
 		c.record = old.Clone()
 	}
 	if c.kind, err = connectable(r.Provider, c.record); err != nil {

@@ -177,7 +177,7 @@ func TestConnectRefused(t *testing.T) {
 				c.o.Redirect = func() string { return tc.redirect }
 			}
 			began := c.begin(t, ConnectRequest{ClientID: tc.id, ClientSecret: secret.New(tc.key)})
-			got := Connect{}
+			var got Connect
 			if at := c.person.Consent(began.AuthorizationURL); strings.HasPrefix(at, redirectHere) {
 				got = c.consent(t, began.AuthorizationURL)
 			} else {

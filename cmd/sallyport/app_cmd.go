@@ -68,7 +68,7 @@ client is stored only if that works; the grant is not kept.`,
 	f.BoolVar(&in.public, "public", false, "the client has no secret")
 	f.BoolVar(&in.force, "force", false, "replace one that is there")
 	f.BoolVar(&in.test, "test", false, "let a person consent first, and store the client only if that works")
-	in.connectFlags.register(cmd)
+	in.connectFlags.register(cmd) // recordFlags has another one
 	in.described = func() bool { return false }
 	return cmd
 }
@@ -185,7 +185,7 @@ func (c *cli) completeApp(ctx context.Context, in *input, public bool) (map[stri
 func missingOfApp(in *input, public bool) []string {
 	var missing []string
 	for _, name := range []string{clientID, clientSecret} {
-		if in.fields[name] == nil && !(public && name == clientSecret) {
+		if in.fields[name] == nil && (!public || name == clientID) {
 			missing = append(missing, name)
 		}
 	}
@@ -194,7 +194,7 @@ func missingOfApp(in *input, public bool) []string {
 
 // testApp runs the flow with the client that is to be stored.
 func (c *cli) testApp(ctx context.Context, cl *client, n credential.AppName, in *appFlags, app map[string]*string) error {
-	body, err := in.connectFlags.body()
+	body, err := in.body()
 	if err != nil {
 		return err
 	}

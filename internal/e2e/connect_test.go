@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -63,8 +62,7 @@ func (w *consentWorld) app(t *testing.T, args ...string) {
 // command is one that runs while the test does what a person does.
 type command struct {
 	*testserver.Process
-	in    io.WriteCloser
-	lines *bufio.Scanner
+	in io.WriteCloser
 }
 
 func (w *consentWorld) runs(t *testing.T, args ...string) *command {
