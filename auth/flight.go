@@ -38,7 +38,7 @@ type job struct {
 
 // force: the upstream refused a token that could be renewed.
 func (j job) force() bool {
-	return j.rejected && j.mayForce && j.injector != nil && j.injector.renewable()
+	return j.rejected && j.mayForce && j.injector != nil && j.injector.Renewable()
 }
 
 // due: the record as it was needs a new injector.

@@ -47,8 +47,9 @@ func (i *Injector) renewal() time.Time {
 	return i.Expiry.Add(-margin - time.Duration(i.early*float64(margin)))
 }
 
-// renewable: it carries a token that another can take the place of.
-func (i *Injector) renewable() bool { return !i.Expiry.IsZero() || !i.token.Empty() }
+// Renewable reports whether i carries a token that another one can take the
+// place of, made anew by whoever gave it.
+func (i *Injector) Renewable() bool { return !i.Expiry.IsZero() || !i.token.Empty() }
 
 // usable reports whether what is held may still be served.
 func (s *Source) usable(now time.Time) bool {

@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net/http"
 
@@ -14,34 +13,13 @@ import (
 // meaning asks what an answer says about the credential. The first bytes of a
 // body that is looked at stay to be read.
 func (x *exchange) meaning(resp *http.Response) provider.Meaning {
-	var peek []byte
+	var first []byte
 	if x.provider.Peeks(resp) && resp.Body != nil && resp.StatusCode != http.StatusSwitchingProtocols {
-		peek = peekBody(resp)
+		first = peekBody(resp, resp.ContentLength < 0 || x.offer != nil)
 	}
-	m := x.provider.Meaning(resp, peek)
+	m := x.provider.Meaning(resp, first)
 	x.told = m.Code()
 	return m
-}
-
-func peekBody(resp *http.Response) []byte {
-	buf := make([]byte, provider.PeekSize)
-	n, err := io.ReadFull(resp.Body, buf)
-	rest := io.Reader(resp.Body)
-	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		rest = failing{err}
-	}
-	resp.Body = &peeked{io.MultiReader(bytes.NewReader(buf[:n]), rest), resp.Body}
-	return buf[:n]
-}
-
-// failing gives the error that ended a peek when the reader comes to it.
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
-
-type peeked struct {
-	io.Reader
-	io.Closer
 }
 
 // tell adds to an upstream's answer what can be told about it, and takes our

@@ -25,6 +25,8 @@ type exchange struct {
 
 	target
 	body    *replay
+	offer   *offer      // of the present try; nil: its body is not offered
+	quiet   atomic.Bool // an upstream's 100 answers our own Expect, not the runner's
 	idle    *idleWatch  // nil: it was refused before anything moved
 	trailer http.Header // the runner's own map, which is filled when its body ends; ReverseProxy's copy never is
 

@@ -108,6 +108,9 @@ type recorder struct {
 
 // WriteHeader implements http.ResponseWriter.
 func (w *recorder) WriteHeader(status int) {
+	if status == http.StatusContinue && w.x.quiet.Load() {
+		return
+	}
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		w.status = status
 		h := w.Header()
@@ -124,9 +127,10 @@ func (w *recorder) WriteHeader(status int) {
 }
 
 // drained reads a short body that nobody wanted and that is here already, so that
-// a refusal does not cost the runner its connection.
+// a refusal does not cost the runner its connection. The body of a request whose
+// upstream has answered is the upstream's, which may read on.
 func (w *recorder) drained() bool {
-	if w.x.body.busy() || !w.sends() {
+	if w.x.fault == nil && w.x.body != nil || w.x.body.busy() || !w.sends() {
 		return false
 	}
 	_ = w.control.SetReadDeadline(time.Now().Add(drainTime))

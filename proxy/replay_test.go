@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 )
@@ -105,7 +106,7 @@ func TestReplayReleasedWhileATryStillReads(t *testing.T) {
 }
 
 func TestReplayTellsABrokenBody(t *testing.T) {
-	b, _ := newTestReplay(io.MultiReader(strings.NewReader("abc"), failing{errors.New("cut")}), 100)
+	b, _ := newTestReplay(io.MultiReader(strings.NewReader("abc"), iotest.ErrReader(errors.New("cut"))), 100)
 	if _, err := io.ReadAll(b.try()); err == nil {
 		t.Error("a broken body looks whole")
 	}

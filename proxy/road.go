@@ -165,7 +165,10 @@ func (s *Server) hand(w http.ResponseWriter, r *http.Request, x *exchange) {
 	s.reverse.ServeHTTP(w, r)
 }
 
-func (x *exchange) release() { x.body.release() }
+func (x *exchange) release() {
+	x.offer.close()
+	x.body.release()
+}
 
 // newReverse makes the one ReverseProxy of all requests. What it does of itself
 // - hop-by-hop fields, upgrades, 1xx, trailers, aborting a cut answer - is not

@@ -15,14 +15,31 @@ import (
 	"github.com/sallyport/sallyport/internal/provider"
 )
 
-// send puts the credential on a copy of the request and sends it.
+// send sends the request with its credential, and once more where the upstream
+// would not have its body offered.
 func (s *Server) send(req *http.Request, x *exchange) (*http.Response, error) {
+	resp, err := s.sendOnce(req, x)
+	if !x.offer.declined(resp, err) || !x.body.again() || req.Context().Err() != nil {
+		return resp, err
+	}
+	x.offer.late()
+	if resp != nil {
+		discard(resp)
+	}
+	return s.sendOnce(req, x)
+}
+
+// sendOnce puts the credential on a copy of the request and sends it.
+func (s *Server) sendOnce(req *http.Request, x *exchange) (*http.Response, error) {
 	out := new(http.Request)
 	*out = *req
 	out.Header = maps.Clone(req.Header)
 	x.give(out)
 	if err := x.inject(out); err != nil {
 		return nil, err
+	}
+	if x.body != nil {
+		out = s.offer(out, x)
 	}
 	x.tries++
 	began := time.Now()
@@ -126,6 +143,9 @@ func (x *exchange) inject(out *http.Request) error {
 		if err := x.wholeBody(out); err != nil {
 			return err
 		}
+	}
+	if x.provider.PeeksAtGood() {
+		readable(out.Header)
 	}
 	dropTrailers(out, inj)
 	return inj.Inject(out)

@@ -57,6 +57,7 @@ type Server struct {
 	limits  *limiters
 	metrics *metrics
 	ids     ids
+	deaf    deaf
 	used    usage
 	idle    time.Duration // bodies and upgraded connections may stand still for
 
@@ -72,7 +73,7 @@ type Server struct {
 // New makes a Server. It does no I/O and starts nothing.
 func New(o Options) *Server {
 	s := &Server{
-		o: o, limits: newLimiters(),
+		o: o, limits: newLimiters(), deaf: newDeaf(),
 		sources: &sources{life: o.Life, store: o.Store, keeper: o.Keeper, log: o.Log, metrics: o.AuthMetrics, held: map[sourceKey]*auth.Source{}},
 		doors:   newDoors(), tunnels: newTunnels(), idle: idleTimeout,
 	}

@@ -25,20 +25,22 @@ func (s *Server) dispatch(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	x.offer.passes(resp)
 	x.tell(resp)
 	return resp, nil
 }
 
-// authenticated sends the request with its credential. An answer that means
-// "expired" has the credential refreshed and the request sent once more, if its
-// body can be repeated and there is a new credential to repeat it with.
+// authenticated sends the request with its credential. An answer that rejects
+// the credential has it read and refreshed anew, and the request sent once more,
+// if its body can be repeated and there is a new credential to repeat it with:
+// what was refused for its credential was not acted on, whatever its method (RFC
+// 9110 section 15.5.2). The second answer passes, whatever it is.
 func (s *Server) authenticated(req *http.Request, x *exchange) (*http.Response, error) {
 	resp, err := s.limited(req, x)
 	if err != nil || x.provider == nil {
 		return resp, err
 	}
-	means := x.meaning(resp)
-	if means != provider.Expired || x.injector == nil {
+	if !x.meaning(resp).Rejects() || x.injector == nil {
 		return resp, nil
 	}
 	refused := x.injector

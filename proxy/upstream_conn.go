@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"sync/atomic"
 	"time"
 )
 
@@ -89,7 +90,8 @@ func (c *directConn) exchange(ctx context.Context, req *http.Request) (*http.Res
 		return nil, err
 	}
 	c.room = math.MaxInt64
-	b := &directBody{rc: resp.Body, c: c, stop: stop, keep: !resp.Close}
+	b := &directBody{rc: resp.Body, stop: stop, keep: !resp.Close}
+	b.c.Store(c)
 	if resp.Body == http.NoBody {
 		b.finish(true)
 		return resp, nil
@@ -134,10 +136,10 @@ func (c *directConn) unhurried(resp *http.Response) error {
 	return c.SetReadDeadline(time.Time{})
 }
 
-// directBody is an answer's body.
+// directBody is an answer's body. It may be closed while it is read.
 type directBody struct {
 	rc   io.ReadCloser
-	c    *directConn // nil once finished
+	c    atomic.Pointer[directConn] // nil once finished
 	stop func() bool
 	keep bool // the connection may be used again
 }
@@ -158,11 +160,10 @@ func (b *directBody) Close() error {
 }
 
 func (b *directBody) finish(whole bool) {
-	c := b.c
+	c := b.c.Swap(nil)
 	if c == nil {
 		return
 	}
-	b.c = nil
 	if b.stop() && whole && b.keep && c.r.Buffered() == 0 {
 		c.pool.put(c)
 		return
