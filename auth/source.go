@@ -180,14 +180,13 @@ func (s *Source) Status() SourceStatus {
 	if s.mintFault != nil {
 		st.LastError = s.mintFault
 	}
-	dead := false
+	dead := s.mintFault != nil && s.mintFault.Code == fault.ReauthorizationRequired
 	if s.record != nil {
 		g := GrantOf(s.o.Provider, s.record)
-		dead = g.Dead != nil
 		st.Type, st.Version = TypeOf(s.o.Provider, s.record), s.record.Version
 		st.LastRefresh, st.GrantEnds = later(s.lastMint, g.Made), g.Ends
-		if dead && (s.mintFault == nil || s.mintFault.Code != g.Dead.Code) {
-			st.LastError = g.Dead
+		if g.Dead != nil && !dead {
+			dead, st.LastError = true, g.Dead
 		}
 	}
 	if s.injector != nil && !s.injector.Expiry.IsZero() {
