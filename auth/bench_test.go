@@ -18,6 +18,7 @@ func BenchmarkHeldInjector(b *testing.B) {
 	for name, s := range map[string]*Source{
 		"static": static,
 		"token":  func() *Source { s, _, _ := tokenSource(&tokenEndpoint{}); return s }(),
+		"kept":   keptSource(b),
 		"lent":   lentSource(&lender{get: func(int) (string, time.Duration, error) { return "t", time.Hour, nil }}, SourceOptions{}),
 	} {
 		b.Run(name, func(b *testing.B) {
@@ -87,10 +88,27 @@ func TestInjectAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { _ = i.Inject(req) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	s, _, _ := staticSource(SourceOptions{})
-	get(t, s)
-	ctx := t.Context()
-	if n := testing.AllocsPerRun(100, func() { _, _ = s.Injector(ctx) }); n != 0 {
-		t.Errorf("%v allocations of Source.Injector", n)
+	static, _, _ := staticSource(SourceOptions{})
+	for name, s := range map[string]*Source{"static": static, "kept": keptSource(t)} {
+		i := get(t, s)
+		ctx := t.Context()
+		if n := testing.AllocsPerRun(100, func() { _, _ = s.Injector(ctx); _ = i.Inject(req) }); n != 0 {
+			t.Errorf("%s: %v allocations of Source.Injector and Inject", name, n)
+		}
 	}
+}
+
+// keptSource serves a token that a keeper got by a refresh token.
+func keptSource(tb testing.TB) *Source {
+	tb.Helper()
+	store, p, server := grantStore(), oauthProvider(), newRotating()
+	p.Refresh.Rotates = true
+	keeper := NewKeeper(KeeperOptions{Store: store})
+	refs, err := store.List(tb.Context(), credential.Ref{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s := NewSource(SourceOptions{Ref: refs[0], Provider: p, Store: keeper.Over(), Keeper: keeper, Client: &http.Client{Transport: server}})
+	get(tb, s)
+	return s
 }

@@ -137,14 +137,14 @@ func (s *Source) make(o *outcome, f *flight, j job, record *credential.Credentia
 	got, err := s.o.Keeper.Obtain(s.o.Life, d)
 	if err == nil && got.Injector.expired(time.Now()) {
 		err = fault.New(fault.TokenExpired, "the token endpoint gave a token that had already expired", nil)
-		o.record = got.Record
+		o.record = got.stored()
 	}
 	if err != nil {
 		o.mintFault = s.asFault(err)
 		s.o.Log.Warn("credential not made", "credential", s.o.Ref.String(), "type", k.Name, "error", o.mintFault)
 		return
 	}
-	o.record, o.injector = got.Record, got.Injector
+	o.record, o.injector = got.stored(), got.Injector
 }
 
 // get reads the record. A reading that the store may take its time for begins

@@ -90,6 +90,16 @@ type Obtained struct {
 	Record   *credential.Credential // with the token in it; not shared
 	Injector *Injector
 	Minted   bool // a token endpoint gave it just now
+
+	base *credential.Credential // as a reading of the store will give it; nil: as Record
+}
+
+// stored gives the record as a reading of the store will give it.
+func (o Obtained) stored() *credential.Credential {
+	if o.base != nil {
+		return o.base
+	}
+	return o.Record
 }
 
 // Obtain gives a token. Those who ask for one credential share the work, which
@@ -165,11 +175,15 @@ func (k *Keeper) obtain(ctx context.Context, d Demand, kind Kind) (Obtained, err
 	if kind.ask == nil {
 		return Obtained{}, fault.New(fault.FieldMissing, "field refresh_token is missing, and the record holds no valid access_token", nil)
 	}
-	c, err := k.ask(ctx, d, kind)
+	c, kept, err := k.ask(ctx, d, kind)
 	if err != nil {
 		return Obtained{}, err
 	}
-	return k.with(c, d, kind, true)
+	got, err := k.with(c, d, kind, true)
+	if !kept {
+		got.base = d.Record
+	}
+	return got, err
 }
 
 // with makes the injector of the record's token.
@@ -180,53 +194,54 @@ func (k *Keeper) with(c *credential.Credential, d Demand, kind Kind, minted bool
 		return Obtained{}, err
 	}
 	i.stored = !minted
-	return Obtained{c, i, minted}, nil
+	return Obtained{Record: c, Injector: i, Minted: minted}, nil
 }
 
 // ask gets a token by what the record holds for good. That it is kept in the
 // store spares others, and us after a restart, from asking too; nothing is lost
-// where it cannot be, but for a refresh token that came with it.
-func (k *Keeper) ask(ctx context.Context, d Demand, kind Kind) (*credential.Credential, error) {
+// where it cannot be, but for a refresh token that came with it. kept tells
+// whether the store has it, or will.
+func (k *Keeper) ask(ctx context.Context, d Demand, kind Kind) (c *credential.Credential, kept bool, err error) {
 	if _, err := k.pace.wait(ctx, d.Leisure); err != nil {
-		return nil, stopping(err)
+		return nil, false, stopping(err)
 	}
 	start := time.Now()
 	g, err := kind.obtain(ctx, Material{Credential: d.Record, Provider: d.Provider, Client: d.Client})
 	k.o.Metrics.refreshed(d.Provider.Name, kind.Grant, outcomeName(err), time.Since(start))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	k.tellScope(d, g)
-	c := d.Record.Clone()
+	c = d.Record.Clone()
 	if !kind.refreshes {
 		g.refresh = ""
 	}
 	g.write(kind, c, time.Now())
 	if g.refresh != "" {
 		k.publish(ctx, &publication{ref: c.Ref, record: c, kind: kind, granted: g, at: time.Now()})
-		return c, nil
+		return c, true, nil
 	}
-	k.keep(ctx, c)
-	return c, nil
+	return c, k.keep(ctx, c), nil
 }
 
 // keep writes a token that could be asked for again: once, and not again for a
-// while where the store does not let us.
-func (k *Keeper) keep(ctx context.Context, c *credential.Credential) {
+// while where the store does not let us. false: the store does not have it.
+func (k *Keeper) keep(ctx context.Context, c *credential.Credential) bool {
 	k.mu.Lock()
 	until := k.denied[c.Ref]
 	k.mu.Unlock()
 	if c.Version == 0 || time.Now().Before(until) {
-		return
+		return false
 	}
 	err := k.put(ctx, c)
 	if err == nil || errors.Is(err, fault.StoreConflict) {
-		return
+		return err == nil
 	}
 	k.o.Log.Debug("a token was not kept in the store", "credential", c.Ref.String(), "error", err)
 	k.mu.Lock()
 	k.denied[c.Ref] = time.Now().Add(deniedPause)
 	k.mu.Unlock()
+	return false
 }
 
 // deniedPause is how long a store that refused a write is not asked again.

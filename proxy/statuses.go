@@ -14,6 +14,14 @@ func (s *Server) Statuses() map[credential.Ref]auth.SourceStatus {
 	return all
 }
 
+// Renewed tells that a credential has a token that was got beside its source.
+func (s *Server) Renewed(ref credential.Ref, got auth.Obtained) {
+	if src := s.sources.find(ref); src != nil {
+		src.Take(got)
+	}
+	s.Changed(ref)
+}
+
 // current gives the sources under the current configuration.
 func (s *sources) current() map[credential.Ref]*auth.Source {
 	s.mu.Lock()

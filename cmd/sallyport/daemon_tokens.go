@@ -18,10 +18,11 @@ func (a *app) Refresh(ctx context.Context, ref credential.Ref) error {
 	if err != nil {
 		return err
 	}
-	if _, err := a.keeper.Renew(ctx, d); err != nil {
+	got, err := a.keeper.Renew(ctx, d)
+	if err != nil {
 		return fault.From(err).On(ref.String(), ref.Provider)
 	}
-	a.proxy.Changed(ref)
+	a.proxy.Renewed(ref, got)
 	return nil
 }
 
