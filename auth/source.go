@@ -156,6 +156,20 @@ func (s *Source) Changed() {
 	s.tell()
 }
 
+// Take has s serve a token that was got beside it, if s is in use: the store may
+// not have kept it.
+func (s *Source) Take(got Obtained) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.record == nil {
+		return
+	}
+	now := time.Now()
+	s.record, s.injector, s.rejected = got.stored(), got.Injector, false
+	s.mintFault, s.mints, s.retryMint, s.lastMint = nil, 0, time.Time{}, now
+	s.publish(now, s.nextFlight(now))
+}
+
 // Tick renews a token that is due, if it was used since the last time: so no
 // request has to wait for it. A token that nobody uses lapses.
 func (s *Source) Tick(now time.Time) {
