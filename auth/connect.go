@@ -47,6 +47,7 @@ type ConnectOptions struct {
 	Changed  func(credential.Ref) // told of each record that was written; nil: nobody
 	Life     context.Context      // of the exchanges: the daemon's; nil: for ever
 	Log      *slog.Logger         // nil: nothing is logged
+	Metrics  *Metrics             // nil: nothing is counted
 }
 
 // Checked is what trying a new grant found.

@@ -188,6 +188,14 @@ func (k Kind) spares(c *credential.Credential, field string) bool {
 	return field == "client_secret" || !c.Field("access_token").Empty()
 }
 
+// lacks is the fault of a record without a field that it needs.
+func (k Kind) lacks(field string) error {
+	if k.Name == grantType && field == "refresh_token" {
+		return fault.New(fault.AuthorizationIncomplete, "field refresh_token is missing: nobody has consented yet", nil)
+	}
+	return unfit("field %s is missing", field)
+}
+
 // scopesOf are those that the person is asked for.
 func (c *connect) scopesOf() []string {
 	last, _ := connectedOf(c.record)

@@ -222,7 +222,7 @@ func (cs *Connects) answered(c *connect, q url.Values) {
 		step.Detail = "it came from another authorization server, which is named in iss (RFC 9207)"
 		err = fault.New(fault.AuthorizationIncomplete, step.Detail, nil)
 	case failed != "":
-		step.Detail = "error=" + printable(failed) + saying(q.Get("error_description"))
+		step.Detail = "error=" + c.log.words(failed) + c.saying(q.Get("error_description"))
 		err = c.consentFault(failed, q.Get("error_description"))
 	case code == "":
 		step.Detail = "neither a code nor an error came"
@@ -259,9 +259,14 @@ func (cs *Connects) redeem(c *connect, code string) error {
 	ctx, cancel := context.WithTimeout(c.life, maxSpending)
 	defer cancel()
 	w := c.log.through("token", cs.o.Client(c.Provider).Transport)
+	start := time.Now()
 	out, err := exchange(ctx, Material{Client: &http.Client{Transport: w}}, r, nil)
 	if err != nil {
-		return c.tokenFault(err, w.last)
+		err = c.tokenFault(err, w.last)
+	}
+	cs.o.Metrics.refreshed(c.Provider.Name, "authorization_code", outcomeName(err), time.Since(start))
+	if err != nil {
+		return err
 	}
 	return cs.keep(c, out.granted, w.last)
 }

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"unicode"
 
 	"github.com/sallyport/sallyport/internal/fault"
 )
@@ -46,7 +45,7 @@ var codeCodes = map[string]fault.Code{
 // consentFault is the fault of a redirect that brings an error. Any code that is
 // not known leaves the consent unfinished.
 func (c *connect) consentFault(code, description string) *fault.Fault {
-	what := "the consent page answered " + printable(code) + saying(description)
+	what := "the consent page answered " + c.log.words(code) + c.saying(description)
 	if aboutRedirect(code + " " + description) {
 		return c.redirectMismatch(what)
 	}
@@ -65,7 +64,7 @@ func (c *connect) tokenFault(err error, r reply) error {
 	}
 	a, description := readAnswer(r), describe(r)
 	g := *f
-	g.Detail += saying(description)
+	g.Detail += c.saying(description)
 	if code, ok := codeCodes[a.Error]; ok && f.Code != fault.TokenEndpointUnreachable {
 		g.Code = code
 	}
@@ -108,20 +107,9 @@ func membersOf(r reply) map[string]any {
 }
 
 // saying is what a server says in its own words.
-func saying(description string) string {
-	if description = printable(description); description == "" {
+func (c *connect) saying(description string) string {
+	if description = c.log.words(description); description == "" {
 		return ""
 	}
 	return ": " + description
-}
-
-// printable keeps what others write short, on one line and harmless to a terminal.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, strings.ToValidUTF8(s, "\uFFFD"))
-	return cutText(strings.Join(strings.Fields(s), " "), 300)
 }

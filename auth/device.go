@@ -95,7 +95,7 @@ func (c *connect) readDevice(host string, resp *http.Response, r reply) (deviceA
 	if r.Status/100 != 2 || d.code.Empty() {
 		return d, c.tokenFault(atDevice(readAnswer(r).fault(host, resp)), r)
 	}
-	if d.user == "" || len(d.user) > 64 || printable(d.user) != d.user || !forBrowser(d.at) {
+	if d.user == "" || len(d.user) > 64 || c.log.words(d.user) != d.user || !forBrowser(d.at) {
 		return d, atDevice(noToken(host, "answered no user_code and verification_uri that could be shown"))
 	}
 	if !forBrowser(d.complete) {
@@ -117,8 +117,12 @@ func atDevice(f *fault.Fault) error {
 // forBrowser reports whether a server's address may be shown and opened.
 func forBrowser(raw string) bool {
 	u, err := url.Parse(raw)
-	odd := func(r rune) bool { return r <= ' ' || r > '~' }
-	return err == nil && len(raw) <= 2048 && strings.IndexFunc(raw, odd) < 0 && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && u.User == nil
+	return err == nil && len(raw) <= 2048 && plainWord(raw) && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && u.User == nil
+}
+
+// plainWord reports whether s is of visible ASCII characters only.
+func plainWord(s string) bool {
+	return strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) < 0
 }
 
 // poll asks for the token until the person has answered (RFC 8628 section 3.5).
@@ -130,8 +134,10 @@ func (cs *Connects) poll(c *connect, d deviceAnswer) error {
 		case <-c.life.Done():
 			return fault.New(fault.AuthorizationIncomplete, "it was given up", nil)
 		}
+		start := time.Now()
 		g, r, err := cs.askGranted(c, d)
 		if err == nil {
+			cs.o.Metrics.refreshed(c.Provider.Name, "device_code", outcomeName(nil), time.Since(start))
 			if !cs.claim(c) {
 				return fault.New(fault.AuthorizationIncomplete, "it was given up", nil)
 			}
@@ -139,6 +145,7 @@ func (cs *Connects) poll(c *connect, d deviceAnswer) error {
 		}
 		more, final := c.notYet(err, r)
 		if final != nil {
+			cs.o.Metrics.refreshed(c.Provider.Name, "device_code", outcomeName(final), time.Since(start))
 			return final
 		}
 		interval = min(interval+more, maxInterval)
@@ -173,7 +180,7 @@ func (c *connect) notYet(err error, r reply) (more time.Duration, final error) {
 	case "slow_down":
 		return slowDown, nil
 	case "access_denied", "authorization_declined":
-		return 0, fault.New(fault.AccessDenied, "the person said no"+saying(describe(r)), nil)
+		return 0, fault.New(fault.AccessDenied, "the person said no"+c.saying(describe(r)), nil)
 	case "expired_token", "code_expired":
 		return 0, fault.New(fault.AuthorizationIncomplete, "the code expired before it was typed in", nil)
 	}

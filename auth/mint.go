@@ -74,7 +74,7 @@ func kindFor(p *provider.Provider, c *credential.Credential) (Kind, error) {
 	}
 	for _, f := range k.Needs(p) {
 		if c.Field(f).Empty() && !k.spares(c, f) {
-			return Kind{}, unfit("field %s is missing", f)
+			return Kind{}, k.lacks(f)
 		}
 	}
 	return k, nil

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -21,6 +22,7 @@ import (
 const (
 	maxSteps   = 64
 	maxExcerpt = 2 << 10
+	maxWords   = 300
 )
 
 // Step is one thing that a flow did, redacted: a request, or a redirect that came
@@ -64,7 +66,7 @@ func (l *stepLog) add(s Step) {
 	if s.ResponseHeaders == nil {
 		s.ResponseHeaders = map[string]string{}
 	}
-	s.URL, s.Detail = secret.Redact(s.URL, l.secrets...), secret.Redact(s.Detail, l.secrets...)
+	s.URL, s.Detail = l.cover(s.URL), l.cover(s.Detail)
 	if n := len(l.steps); n > 0 && s.repeats(l.steps[n-1]) {
 		l.steps[n-1] = s
 		return
@@ -88,7 +90,38 @@ func (l *stepLog) taken() []Step {
 func (l *stepLog) redact(s string) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return secret.Redact(s, l.secrets...)
+	return l.cover(s)
+}
+
+// words keeps what others write short, on one line, harmless to a terminal and
+// without secrets.
+func (l *stepLog) words(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, strings.ToValidUTF8(l.redact(s), "\uFFFD"))
+	return cutText(strings.Join(strings.Fields(s), " "), maxWords)
+}
+
+// maxDecodings is how often a text is unescaped in the search for a secret.
+const maxDecodings = 4
+
+// cover redacts. A text that holds a secret encoded more than once goes as a whole.
+func (l *stepLog) cover(s string) string {
+	clear := secret.Redact(s, l.secrets...)
+	decoded := clear
+	for range maxDecodings {
+		next, err := url.QueryUnescape(decoded)
+		if err != nil || next == decoded {
+			break
+		}
+		if decoded = next; secret.Redact(decoded, l.secrets...) != decoded {
+			return secret.Redacted
+		}
+	}
+	return clear
 }
 
 // watched is an http.RoundTripper that keeps what goes through it as steps, and
@@ -109,7 +142,7 @@ func (l *stepLog) through(name string, rt http.RoundTripper) *watched {
 // RoundTrip implements http.RoundTripper. It reads the answer's body, up to more
 // than anybody wants of it.
 func (w *watched) RoundTrip(req *http.Request) (*http.Response, error) {
-	s := Step{Name: w.name, Method: req.Method, URL: w.log.address(req.URL), RequestHeaders: shownFields(req.Header), RequestBody: w.log.form(req)}
+	s := Step{Name: w.name, Method: req.Method, URL: w.log.address(req.URL), RequestHeaders: w.log.fields(req.Header), RequestBody: w.log.form(req)}
 	start := time.Now()
 	w.last = reply{}
 	resp, err := w.next.RoundTrip(req)
@@ -126,7 +159,7 @@ func (w *watched) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	w.last = reply{Status: resp.StatusCode, Type: resp.Header.Get("Content-Type"), Body: body, Cut: cut != nil}
 	s.Status, s.TookMS = resp.StatusCode, time.Since(start).Milliseconds()
-	s.ResponseHeaders, s.ResponseExcerpt = shownFields(resp.Header), w.log.excerpt(w.last)
+	s.ResponseHeaders, s.ResponseExcerpt = w.log.fields(resp.Header), w.log.excerpt(w.last)
 	w.log.add(s)
 	return resp, nil
 }
@@ -139,11 +172,11 @@ func (b brokenOff) Read([]byte) (int, error) { return 0, b.err }
 // shownHeaders are the fields that tell what happened; the others are left out.
 var shownHeaders = []string{"Authorization", "Content-Type", "Date", "Retry-After", "Www-Authenticate"}
 
-func shownFields(h http.Header) map[string]string {
+func (l *stepLog) fields(h http.Header) map[string]string {
 	m := map[string]string{}
 	for _, name := range shownHeaders {
 		if v := h.Get(name); v != "" {
-			m[name] = cutText(v, 200)
+			m[name] = l.words(v)
 		}
 	}
 	if m["Authorization"] != "" {
@@ -167,7 +200,7 @@ func (l *stepLog) address(u *url.URL) string {
 	if q := u.Query(); len(q) > 0 {
 		s += "?" + shownForm(q)
 	}
-	return l.redact(s)
+	return cutText(l.redact(s), maxExcerpt)
 }
 
 // shownForm writes a form for a person, without its secrets.
@@ -180,7 +213,7 @@ func shownForm(v url.Values) string {
 		}
 		parts = append(parts, name+"="+text)
 	}
-	return cutText(strings.Join(parts, "&"), maxExcerpt)
+	return strings.Join(parts, "&")
 }
 
 func (l *stepLog) form(req *http.Request) string {
@@ -200,11 +233,11 @@ func (l *stepLog) form(req *http.Request) string {
 	if err != nil {
 		return secret.Redacted
 	}
-	return l.redact(shownForm(v))
+	return cutText(l.redact(shownForm(v)), maxExcerpt)
 }
 
 // excerpt of an answer: the members of an object or a form, with their values
-// where they hold no secret. Anything else is shown only if it is an error.
+// where they hold no secret. Nothing else is shown.
 func (l *stepLog) excerpt(r reply) string {
 	var m map[string]any
 	r = r.unpacked()
@@ -217,13 +250,10 @@ func (l *stepLog) excerpt(r reply) string {
 	}
 	if t, _, _ := mime.ParseMediaType(r.Type); t == "application/x-www-form-urlencoded" {
 		if v, err := url.ParseQuery(string(r.Body)); err == nil {
-			return l.redact(shownForm(v))
+			return cutText(l.redact(shownForm(v)), maxExcerpt)
 		}
 	}
-	if r.Status < http.StatusBadRequest || bytes.IndexByte(r.Body, 0) >= 0 {
-		return ""
-	}
-	return cutText(l.redact(strings.ToValidUTF8(string(r.Body), "\uFFFD")), maxExcerpt)
+	return ""
 }
 
 func shownObject(m map[string]any) map[string]any {
