@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -36,6 +37,7 @@ type app struct {
 	log       *slog.Logger
 	registry  *prometheus.Registry
 	metrics   *daemonMetrics
+	tokens    *auth.Metrics
 
 	base     credential.Store // of our own records
 	store    credential.Store // with the secrets of others that the configuration names
@@ -72,13 +74,13 @@ func (a *app) build(cfg *configs.Config) error {
 		return err
 	}
 	a.metrics = newDaemonMetrics(a.registry, a)
-	tokens := auth.NewMetrics(a.registry)
-	if err := a.buildKeeper(cfg, tokens); err != nil {
+	a.tokens = auth.NewMetrics(a.registry)
+	if err := a.buildKeeper(cfg, a.tokens); err != nil {
 		return err
 	}
 	a.proxy = proxy.New(proxy.Options{
 		Store: a.store, Keeper: a.keeper, CA: a.ca, Life: a.life, Log: a.log, Registerer: a.registry,
-		AuthMetrics: tokens, MaxConnections: maxConnections(cfg),
+		AuthMetrics: a.tokens, MaxConnections: maxConnections(cfg),
 	})
 	if err := a.apply(cfg); err != nil {
 		return err
@@ -98,7 +100,9 @@ func (a *app) buildAdmin(cfg *configs.Config) error {
 	}
 	history := checker.NewHistory(a.registry)
 	history.Watch(a.uses)
-	check := checker.New(checker.Options{Client: a.client, Log: a.log, Registerer: a.registry})
+	check := checker.New(checker.Options{
+		Client: a.client, Certified: a.certified, Dial: a.dial, Classify: proxy.Classify, Log: a.log, Registerer: a.registry,
+	})
 	a.admin = admin.New(admin.Options{
 		Store: a.store, Apps: a.apps(), Daemon: a, Connects: a.connector(check, history),
 		Table: func() *provider.Table { return a.cfg.Load().Table }, Checker: check,
@@ -113,6 +117,13 @@ func (a *app) client(p *provider.Provider) *http.Client {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
 	return a.upstream.Client(p)
+}
+
+// certified is client's transport with a client certificate.
+func (a *app) certified(p *provider.Provider, cert *tls.Certificate) http.RoundTripper {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	return a.upstream.Transport(p, cert)
 }
 
 // own gives the daemon's TCP listeners.

@@ -30,7 +30,7 @@ type connector struct{ *auth.Connects }
 
 func (a *app) connector(check *checker.Checker, history *checker.History) connector {
 	return connector{auth.NewConnects(auth.ConnectOptions{
-		Store: a.store, Apps: a.apps(), Client: a.client, Redirect: a.redirectURI, Changed: a.Changed, Life: a.life, Log: a.log,
+		Store: a.store, Apps: a.apps(), Client: a.client, Redirect: a.redirectURI, Changed: a.Changed, Life: a.life, Log: a.log, Metrics: a.tokens,
 		Check: func(ctx context.Context, p *provider.Provider, c *credential.Credential) auth.Checked {
 			rep := check.Check(ctx, p, c)
 			if c.Version != 0 {
