@@ -206,6 +206,52 @@ server {
 	}
 }
 
+// nginx does not know Expect over HTTP/2: its refusal comes in time all the same,
+// and once it let the time pass the next body is not held back.
+func TestLargeBodyIsOfferedToNginxOverHTTP2(t *testing.T) {
+	var u uploads
+	want := newest("at-2")
+	behind := httptest.NewServer(u.api(want))
+	defer behind.Close()
+	ca := testserver.NewCA(t)
+	_, pem := ca.Leaf(t, "localhost")
+	n := testserver.StartNginx(t, `server {
+	listen {addr} ssl http2; ssl_certificate `+pem+`; ssl_certificate_key `+pem+`; client_max_body_size 0;
+	location / {
+		if ($http_authorization = "Bearer at-1") { return 401; }
+		add_header X-Upstream-Proto $server_protocol;
+		proxy_pass `+behind.URL+`; proxy_http_version 1.1; proxy_request_buffering off;
+	}
+}`, "addr")
+	_, at, _ := strings.Cut(n.Addr["addr"], ":")
+	addr := "localhost:" + at
+	tk := newTokens(t)
+	r := newRig(t, echo, func(r *rig) {
+		r.store.Add("api/main", "oauth2_client_credentials", "client_id", "id", "client_secret", canary)
+		r.providers(&provider.Provider{
+			Name: "api", Hosts: []string{addr}, BaseURL: "https://" + addr, Type: "oauth2_client_credentials", Configured: true, Roots: ca.Pool(),
+			AllowCleartext: true, Limits: provider.Limits{MaxWait: -1}, Fingerprint: "1", OAuth2: provider.OAuth2{TokenURL: tk.URL + "/token", ClientAuth: "basic"},
+		})
+	})
+	got := r.upload("https://"+addr, large)
+	if got.StatusCode != 200 || got.body != fmt.Sprint(large, " bytes") || got.Header.Get("X-Upstream-Proto") != "HTTP/2.0" {
+		t.Fatalf("RS-08: %d %s over %s", got.StatusCode, got.body, got.Header.Get("X-Upstream-Proto"))
+	}
+	if !r.srv.deaf.has(addr) {
+		t.Error("nginx is asked again over HTTP/2")
+	}
+	start := time.Now()
+	if got := r.upload("https://"+addr, large); got.StatusCode != 200 {
+		t.Errorf("%d %s", got.StatusCode, got.body)
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("the second body took %v", took)
+	}
+	if u.is(t, "RS-08: behind nginx", "at-2, at-2", large, large); tk.given.Load() != 2 {
+		t.Errorf("RS-08: %d tokens were asked for, want 2", tk.given.Load())
+	}
+}
+
 // hangUp is no answer at all.
 const hangUp = "hang up"
 
