@@ -153,7 +153,7 @@ func keep(t *testing.T, dir string, server *rotating, store *credtest.Store, o K
 }
 
 func (k *keeping) obtain(have string) (string, error) {
-	c, err := k.Keeper.fresh(context.Background(), k.ref)
+	c, err := k.fresh(context.Background(), k.ref)
 	if err != nil {
 		return "", err
 	}

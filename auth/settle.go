@@ -16,7 +16,7 @@ func (s *spending) settle(ctx context.Context, out outcomeOf, err error) (*crede
 		s.tellScope(s.d, out.granted)
 		return s.grant(ctx, out.granted, time.Now()), true, nil
 	case s.successor(out): // the rest of the answer is of no use
-		s.grant(ctx, out.granted.refreshOnly(), time.Now())
+		s.grant(ctx, out.refreshOnly(), time.Now())
 		return nil, false, err
 	case out.refused:
 		return s.settleRefused(ctx)
