@@ -17,7 +17,7 @@ var besideToken = []string{"token_type", "expires_in", "expires_at", "created_at
 // life and no beginning.
 func (e *edit) settle(was, c *credential.Credential, typ bool) {
 	byHand := !e.fields["access_token"].Empty()
-	if !byHand && !typ && !grantDiffers(was, c) {
+	if !byHand && (!typ && !grantDiffers(was, c) || irreplaceable(c)) {
 		return
 	}
 	if !byHand {
@@ -31,6 +31,11 @@ func (e *edit) settle(was, c *credential.Credential, typ bool) {
 	if byHand && !c.Field("expires_in").Empty() && c.Field("expires_at").Empty() && c.Field("created_at").Empty() {
 		c.Set("created_at", secret.New(time.Now().UTC().Format(time.RFC3339)))
 	}
+}
+
+// irreplaceable: somebody's consent gave no more than the access token.
+func irreplaceable(c *credential.Credential) bool {
+	return c.Type == "oauth2_authorization_code" && c.Field("refresh_token").Empty()
 }
 
 // grantDiffers reports whether two records may be given different tokens.

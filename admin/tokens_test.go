@@ -186,6 +186,19 @@ func TestMineIsBounded(t *testing.T) {
 	}
 }
 
+// A token that no refresh token can replace stays.
+func TestPatchKeepsTheOnlyToken(t *testing.T) {
+	b := newBench(t)
+	b.store.Add(ref.String(), "oauth2_authorization_code", "client_id", "id", "access_token", "good",
+		credential.StateField, `{"connect":{"flow":"code","client":"own"}}`)
+	if w := b.do(call{method: "PATCH", path: one, body: `{"fields":{"client_secret":"` + canary + `"}}`}); w.Code != 200 {
+		t.Fatalf("PATCH: %d %s", w.Code, w.Body)
+	}
+	if c, err := b.store.Get(t.Context(), ref); err != nil || c.Field("access_token").Reveal() != "good" {
+		t.Errorf("the token is gone: %v", err)
+	}
+}
+
 // What a PATCH changes of a grant ends the token that it gave.
 func TestPatchDropsTheHeldToken(t *testing.T) {
 	const held, beside = "access_token", "expires_at"

@@ -17,7 +17,7 @@ func tokens(k Kind) Kind {
 		return err
 	}
 	k.Mint = func(ctx context.Context, m Material) (*Injector, error) {
-		if i, err := k.held(m); !m.Renew && (i != nil || err != nil) {
+		if i, err := k.held(m); (!m.Renew || k.ask == nil) && (i != nil || err != nil) {
 			return i, err
 		}
 		if k.ask == nil {

@@ -74,7 +74,7 @@ func (k *Keeper) revoke(ctx context.Context, d Demand) error {
 			return nil
 		}
 		for _, r := range left {
-			if err := k.end(ctx, Demand{Provider: d.Provider, Client: d.Client, Record: c}, r); err != nil {
+			if err := k.end(ctx, Demand{Provider: d.Provider, Client: d.Client, Record: k.current(ctx, c)}, r); err != nil {
 				return err
 			}
 			done = append(done, r.token)

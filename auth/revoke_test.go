@@ -331,3 +331,24 @@ func TestRenewWithoutAToken(t *testing.T) {
 		t.Errorf("Renew of a bearer token: %v", err)
 	}
 }
+
+// A person's grant without a refresh token ends with its access token.
+func TestGrantWithoutARefreshToken(t *testing.T) {
+	p := &provider.Provider{Name: "crm", Type: "oauth2_authorization_code"}
+	c := record("oauth2_authorization_code", "client_id", "id", "access_token", "at", "expires_at", time.Now().Add(time.Hour).Format(time.RFC3339))
+	connected{Client: fromOwn}.write(c)
+	if g := GrantOf(p, c); g.Dead != nil || time.Until(g.Ends) > time.Hour || time.Until(g.Ends) < 59*time.Minute {
+		t.Errorf("of a grant that lives: %+v", g)
+	}
+	if _, err := Mint(t.Context(), Material{Provider: p, Credential: c, Renew: true}); err != nil {
+		t.Errorf("to verify it its token is sent: %v", err)
+	}
+	c.Set("expires_at", secret.New(time.Now().Add(-time.Hour).Format(time.RFC3339)))
+	if g := GrantOf(p, c); !errors.Is(g.Dead, fault.ReauthorizationRequired) {
+		t.Errorf("of a grant that has ended: %+v", g)
+	}
+	c.Set("expires_at", secret.Value{})
+	if g := GrantOf(p, c); g != (GrantStatus{}) {
+		t.Errorf("of a grant that does not end: %+v", g)
+	}
+}
