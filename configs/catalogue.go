@@ -16,13 +16,20 @@ import (
 //go:embed catalogue/*.toml
 var catalogueFiles embed.FS
 
-// catalogue gives the tree of each built-in provider by name.
-func catalogue() (map[string]map[string]any, error) {
+// shipped is a built-in provider.
+type shipped struct {
+	tree map[string]any
+	note string // what a person needs to know of it: the comment that its file begins with
+	sum  string // of its file
+}
+
+// catalogue gives the built-in providers by name.
+func catalogue() (map[string]shipped, error) {
 	names, err := catalogueFiles.ReadDir("catalogue")
 	if err != nil {
 		return nil, err
 	}
-	entries := make(map[string]map[string]any, len(names))
+	entries := make(map[string]shipped, len(names))
 	for _, file := range names {
 		entry, err := catalogueEntry(path.Join("catalogue", file.Name()))
 		if err != nil {
@@ -33,20 +40,33 @@ func catalogue() (map[string]map[string]any, error) {
 	return entries, nil
 }
 
-func catalogueEntry(file string) (map[string]any, error) {
+func catalogueEntry(file string) (shipped, error) {
 	text, err := catalogueFiles.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return shipped{}, err
 	}
 	var tree map[string]any
 	if _, err := toml.Decode(string(text), &tree); err != nil {
-		return nil, err
+		return shipped{}, err
 	}
 	entries, _ := tree["provider"].([]map[string]any)
 	if len(entries) != 1 || len(tree) != 1 || entries[0]["name"] != strings.TrimSuffix(path.Base(file), ".toml") {
-		return nil, fmt.Errorf("holds something else than one [[provider]] of its name")
+		return shipped{}, fmt.Errorf("holds something else than one [[provider]] of its name")
 	}
-	return entries[0], nil
+	return shipped{entries[0], leadingComment(string(text)), shortSum(text)}, nil
+}
+
+// leadingComment gives the comment that a file begins with, as one line.
+func leadingComment(text string) string {
+	var words []string
+	for line := range strings.Lines(text) {
+		comment, ok := strings.CutPrefix(line, "#")
+		if !ok {
+			break
+		}
+		words = append(words, strings.Fields(comment)...)
+	}
+	return strings.Join(words, " ")
 }
 
 // merge lays the keys of over on those of base: tables key by key, all else as

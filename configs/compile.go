@@ -15,10 +15,13 @@ import (
 )
 
 // compile judges an entry and makes the provider of it, which is of use only
-// where there was no fault.
-func (j *judge) compile(path string, f providerForm) *provider.Provider {
+// where there was no fault. sum stands for the whole entry; empty: it is computed.
+func (j *judge) compile(path string, f providerForm, sum string) *provider.Provider {
 	j.entry(path, &f)
 	roots, pem := j.roots(join(path, "ca_file"), f.CAFile)
+	if sum == "" {
+		sum = fingerprint(f, pem)
+	}
 	return &provider.Provider{
 		Name: f.Name, Hosts: f.Hosts, Paths: f.Paths, BaseURL: strings.TrimRight(f.BaseURL, "/"),
 		Type: f.Type, Types: f.Types, Unverified: f.Unverified, Redact: f.Redact,
@@ -27,7 +30,7 @@ func (j *judge) compile(path string, f providerForm) *provider.Provider {
 		Headers: headersOf(f.Headers), Places: placesOf(f.Places), OAuth2: provider.OAuth2(f.OAuth2),
 		Login:   provider.Login(f.Login),
 		Refresh: provider.Refresh(f.Refresh), Verify: provider.Verify(f.Verify), Needs: provider.Needs(f.Needs),
-		Limits: limitsOf(f.Limits), Signals: signalsOf(f.Signals), Fingerprint: fingerprint(f, pem),
+		Limits: limitsOf(f.Limits), Signals: signalsOf(f.Signals), Fingerprint: sum,
 	}
 }
 
@@ -81,7 +84,11 @@ func fingerprint(f providerForm, pem []byte) string {
 	w := &writer{out: &b, secrets: true}
 	w.table("", reflect.ValueOf(f))
 	b.Write(pem)
-	sum := sha256.Sum256(b.Bytes())
+	return shortSum(b.Bytes())
+}
+
+func shortSum(b []byte) string {
+	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:8])
 }
 

@@ -50,11 +50,11 @@ func (r *report) providers(f *form, tree map[string]any, types func(string) (kno
 		j.defaultType(join(path, "type"), f.Providers[i].Type)
 		base, isBuiltin := builtin[name]
 		if isBuiltin {
-			f.Providers[i] = r.entry(path, merge(base, elements[i]))
-			r.moved(path, base, f.Providers[i])
+			f.Providers[i] = r.entry(path, merge(base.tree, elements[i]))
+			r.moved(path, base.tree, f.Providers[i])
 		}
-		p := j.compile(path, f.Providers[i])
-		p.Builtin, p.Configured = isBuiltin, true
+		p := j.compile(path, f.Providers[i], "")
+		p.Builtin, p.Configured, p.Note = isBuiltin, true, base.note
 		out = append(out, p)
 	}
 	for _, name := range slices.Sorted(maps.Keys(builtin)) {
@@ -62,8 +62,8 @@ func (r *report) providers(f *form, tree map[string]any, types func(string) (kno
 			continue
 		}
 		path := join("provider", name)
-		p := j.compile(path, r.entry(path, builtin[name]))
-		p.Builtin = true
+		p := j.compile(path, r.entry(path, builtin[name].tree), builtin[name].sum)
+		p.Builtin, p.Note = true, builtin[name].note
 		out = append(out, p)
 	}
 	slices.SortFunc(out, func(a, b *provider.Provider) int { return strings.Compare(a.Name, b.Name) })

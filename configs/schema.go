@@ -29,7 +29,7 @@ type field struct {
 
 // keysOf gives a struct's keys in their order.
 func keysOf(t reflect.Type) []field {
-	var fields []field
+	fields := make([]field, 0, t.NumField())
 	for i := range t.NumField() {
 		tag := t.Field(i).Tag
 		f := field{name: tag.Get("toml"), index: i, noun: "known", later: tag.Get("later") != "", positive: tag.Get("positive") != "", isPath: tag.Get("form") == "path"}
@@ -47,6 +47,9 @@ func keysOf(t reflect.Type) []field {
 }
 
 func number(s string, otherwise int) int {
+	if s == "" { // most keys: an error of Atoi would cost more than all the rest
+		return otherwise
+	}
 	if n, err := strconv.Atoi(s); err == nil {
 		return n
 	}

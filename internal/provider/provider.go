@@ -21,7 +21,8 @@ type Provider struct {
 	Types      []string // others it accepts
 	Builtin    bool     // from the shipped catalogue
 	Configured bool     // the configuration names it: its hosts are owned even where no credential exists
-	Unverified bool
+	Unverified bool     // facts of the entry were not checked against the provider
+	Note       string   // what a person needs to know of it, in a line; may be empty
 	Redact     bool
 
 	AllowCleartext bool
