@@ -97,10 +97,11 @@ func (u *Upstream) Transport(p *provider.Provider, cert *tls.Certificate) http.R
 }
 
 // Client is for token endpoints and verify requests of p, which may be nil: the
-// same guard and pools, 10 s in all, and redirects are answers.
+// same guard and pools, 10 s in all, and redirects are answers. A request that
+// says Close has a connection of its own.
 func (u *Upstream) Client(p *provider.Provider) *http.Client {
 	return &http.Client{
-		Transport:     u.domain(p, nil),
+		Transport:     newClientRoad(u.domain(p, nil)),
 		Timeout:       clientTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
