@@ -52,6 +52,9 @@ func callbackPage(c Connect) string {
 	case c.Fault != nil:
 		title = "Not connected"
 		lines = append([]string{c.Fault.Cause, c.Fault.Detail}, c.Fault.Remedy...)
+	case c.State == "pending":
+		title = "Almost connected"
+		lines = []string{"The consent has come and is not stored yet. You can close this page."}
 	case c.Test:
 		title = "The test has passed"
 		lines = []string{"Nothing was stored. You can close this page."}

@@ -331,6 +331,32 @@ func (cs *Connects) claim(c *connect) bool {
 	return true
 }
 
+// Drain waits until no code is being exchanged and no grant is on its way into
+// the store, or until ctx ends.
+func (cs *Connects) Drain(ctx context.Context) error {
+	t := time.NewTicker(20 * time.Millisecond)
+	defer t.Stop()
+	for cs.busy() {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return errors.New("a grant is not in the store yet, and is lost: a person must consent again")
+		}
+	}
+	return nil
+}
+
+func (cs *Connects) busy() bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for _, c := range cs.all {
+		if c.taken && c.ended.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
 // end gives a connect its outcome; only the first one counts.
 func (cs *Connects) end(c *connect, err error) {
 	cs.mu.Lock()

@@ -23,6 +23,9 @@ const (
 	maxParam    = 8 << 10
 )
 
+// outcomeWait is how long who brings a redirect waits for what comes of it.
+const outcomeWait = time.Minute
+
 // probeTimeout bounds the look at the consent page.
 const probeTimeout = 5 * time.Second
 
@@ -64,6 +67,9 @@ func (cs *Connects) beginCode(c *connect) (Connect, error) {
 func (c *connect) consentURL(m Material, consent, state string) (string, error) {
 	opts := []oauth2.AuthCodeOption{}
 	for name, t := range c.Provider.OAuth2.Params {
+		if isClaim(name) {
+			continue
+		}
 		v, err := fill(t, m.Credential.Field, fitText)
 		if err != nil {
 			return "", err
@@ -169,12 +175,14 @@ func (cs *Connects) redirected(ctx context.Context, id, query string) (Connect, 
 		return Connect{}, err
 	}
 	go cs.answered(c, q)
+	wait := time.NewTimer(outcomeWait)
+	defer wait.Stop()
 	select {
 	case <-c.done:
-		return cs.Get(c.id)
+	case <-wait.C: // it is still pending
 	case <-ctx.Done():
-		return Connect{}, fault.New(fault.Timeout, "the consent is being taken over; its outcome is not known yet", ctx.Err())
 	}
+	return cs.Get(c.id)
 }
 
 // redirectQuery reads what came in: each parameter once (RFC 6749 section 3.1).

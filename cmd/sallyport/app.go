@@ -44,6 +44,7 @@ type app struct {
 	vault    *vault.Vault     // nil: it is not used
 	journal  *auth.Journal    // nil: there is none
 	keeper   *auth.Keeper     // of tokens, over store
+	connects *auth.Connects
 	ca       *proxy.CA
 	callers  *callers
 	upstream *proxy.Upstream

@@ -28,8 +28,9 @@ func (a *app) apps() credential.Apps {
 // connector gives the admin API its connects.
 type connector struct{ *auth.Connects }
 
+// connector makes the daemon's connects. Their checks are as any.
 func (a *app) connector(check *checker.Checker, history *checker.History) connector {
-	return connector{auth.NewConnects(auth.ConnectOptions{
+	a.connects = auth.NewConnects(auth.ConnectOptions{
 		Store: a.store, Apps: a.apps(), Client: a.client, Redirect: a.redirectURI, Changed: a.Changed, Life: a.life, Log: a.log, Metrics: a.tokens,
 		Check: func(ctx context.Context, p *provider.Provider, c *credential.Credential) auth.Checked {
 			rep := check.Check(ctx, p, c)
@@ -38,7 +39,8 @@ func (a *app) connector(check *checker.Checker, history *checker.History) connec
 			}
 			return checked(rep)
 		},
-	})}
+	})
+	return connector{a.connects}
 }
 
 // checked is what a connect wants to know of a report.

@@ -79,8 +79,10 @@ func (a *app) close() error {
 func (a *app) drainTokens() {
 	ctx, cancel := context.WithTimeout(a.life, tokenDrain)
 	defer cancel()
-	if err := a.keeper.Drain(ctx); err != nil {
-		a.log.Warn("drain", "error", err)
+	for _, err := range []error{a.connects.Drain(ctx), a.keeper.Drain(ctx)} {
+		if err != nil {
+			a.log.Warn("drain", "error", err)
+		}
 	}
 }
 
