@@ -3,6 +3,7 @@ package admin_test
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -154,6 +155,14 @@ func TestMine(t *testing.T) {
 	} {
 		if got := ask(tc.query, tc.authorization); got != tc.want {
 			t.Errorf("mine%s as %s:\n%s\nwant\n%s", tc.query, tc.authorization, got, tc.want)
+		}
+	}
+	sock := httptest.NewRequest(http.MethodGet, "http://whatever/api/v1/mine", nil)
+	for header, want := range map[string]int{"": 401, "Bearer one": 200} { // the socket asks for it too
+		sock.Header.Set("Authorization", header)
+		w := httptest.NewRecorder()
+		if b.Socket().ServeHTTP(w, sock); w.Code != want {
+			t.Errorf("mine over the socket with %q: %d", header, w.Code)
 		}
 	}
 	lists := b.store.Lists.Load()
