@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -23,10 +25,20 @@ type consentWorld struct {
 
 func newConsentWorld(t *testing.T, o testserver.OIDCOptions, start bool) *consentWorld {
 	t.Helper()
+	w := prepareConsentWorld(t, o, "")
+	if start {
+		w.Serve(t)
+	}
+	return w
+}
+
+// prepareConsentWorld makes a world whose daemon does not run; extra is in its configuration.
+func prepareConsentWorld(t *testing.T, o testserver.OIDCOptions, extra string) *consentWorld {
+	t.Helper()
 	ca := testserver.NewCA(t)
 	as := testserver.StartOIDC(t, o)
 	w := &consentWorld{as: as, api: newResource(t, ca, as)}
-	w.Daemon = testserver.Prepare(t, open+`
+	w.Daemon = testserver.Prepare(t, open+extra+`
 [[provider]]
 name = "crm"
 hosts = ["`+w.api.Addr+`"]
@@ -43,9 +55,6 @@ params = { prompt = "consent" }
 [provider.verify]
 path = "/me"
 `)
-	if start {
-		w.Serve(t)
-	}
 	return w
 }
 
@@ -105,8 +114,13 @@ func (c *command) ends(t *testing.T, exit int, words ...string) {
 // browse opens the consent page and lets the browser follow its redirect to us; it gives our page.
 func (w *consentWorld) browse(t *testing.T, address string) (status int, page string) {
 	t.Helper()
-	at := testserver.NewPerson(t, nil).Consent(address)
-	resp, err := plain.Get(at)
+	return w.returns(t, testserver.NewPerson(t, nil).Consent(address))
+}
+
+// returns goes where the consent page has redirected to.
+func (w *consentWorld) returns(t *testing.T, redirected string) (status int, page string) {
+	t.Helper()
+	resp, err := plain.Get(redirected)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +158,8 @@ func TestConnectThroughDaemon(t *testing.T) {
 	if !strings.Contains(address, "code_challenge_method=S256") || !strings.Contains(address, "redirect_uri=http%3A%2F%2F127.0.0.1%3A") {
 		t.Errorf("the address is %s", address)
 	}
-	status, page := w.browse(t, address)
+	redirected := testserver.NewPerson(t, nil).Consent(address)
+	status, page := w.returns(t, redirected)
 	if status != http.StatusOK || !strings.Contains(page, "Connected: default/production/crm/default") {
 		t.Errorf("the page is %d %s", status, page)
 	}
@@ -158,35 +173,80 @@ func TestConnectThroughDaemon(t *testing.T) {
 	if status, _ := w.browse(t, address); status != http.StatusBadRequest {
 		t.Errorf("the state was good twice: %d", status)
 	}
-	w.hides(t, address, c.Log())
+	_, answer := w.Call(t, http.MethodGet, "/api/v1/connects/"+stateOf(t, redirected)[:26], nil)
+	if !strings.Contains(answer, `"state":"done"`) {
+		t.Errorf("the connect is %s", answer)
+	}
+	at, _ := url.Parse(redirected)
+	_, state, _ := strings.Cut(stateOf(t, redirected), ".")
+	w.hides(t, map[string]string{"client secret": "s3cr3t-app", "state": state, "code": at.Query().Get("code")}, map[string]string{
+		"output": strings.Replace(c.Log(), address, "", 1), "page": page, "answer": answer,
+	})
 }
 
-// hides looks for the flow's secrets where they do not belong.
-func (w *consentWorld) hides(t *testing.T, address, printed string) {
+func stateOf(t *testing.T, redirected string) string {
 	t.Helper()
-	_, state, _ := strings.Cut(address, "state=")
-	state, _, _ = strings.Cut(state, "&")
-	_, state, _ = strings.Cut(state, ".")
-	if len(state) < 40 {
-		t.Fatalf("no state in %s", address)
+	at, err := url.Parse(redirected)
+	if err != nil || len(at.Query().Get("state")) < 60 {
+		t.Fatalf("no state in %s", redirected)
 	}
-	for where, text := range map[string]string{"log": w.Log(), "output": strings.Replace(printed, address, "", 1)} {
-		for what, secret := range map[string]string{"client secret": "s3cr3t-app", "state": state, "code": "code=" + "A"} {
-			if strings.Contains(text, secret) {
-				t.Errorf("the %s holds the %s:\n%s", where, what, text)
-			}
-		}
-	}
+	return at.Query().Get("state")
+}
+
+// hides looks for secrets where they do not belong: texts, the daemon's log, its metrics and its files.
+func (w *consentWorld) hides(t *testing.T, secrets, texts map[string]string) {
+	t.Helper()
+	texts["log"] = w.Log()
+	_, texts["metrics"] = w.Call(t, http.MethodGet, "/metrics", nil)
 	_ = filepath.WalkDir(w.State, func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || d.Type()&os.ModeSocket != 0 {
-			return nil
-		}
-		b, _ := os.ReadFile(path)
-		if strings.Contains(string(b), "s3cr3t-app") || strings.Contains(string(b), state) {
-			t.Errorf("%s holds a secret in clear", path)
+		if err == nil && d.Type().IsRegular() {
+			b, _ := os.ReadFile(path)
+			texts[path] = string(b)
 		}
 		return nil
 	})
+	for what, secret := range secrets {
+		if len(secret) < 10 {
+			t.Fatalf("the %s is %q", what, secret)
+		}
+		for where, text := range texts {
+			if strings.Contains(text, secret) {
+				t.Errorf("%s holds the %s:\n%s", where, what, text)
+			}
+		}
+	}
+}
+
+// With Vault as the store, and no more rights there than vault policy prints, a grant of the workspace's own app is
+// connected, used and refreshed.
+func TestConnectWithVault(t *testing.T) {
+	t.Parallel()
+	v := testserver.StartVault(t, testserver.VaultOptions{})
+	v.Policy(t, "printed", `path "none" { capabilities = ["deny"] }`)
+	token, _ := tokenFile(t, v.NewToken(t, map[string]any{"policies": []string{"printed"}}))
+	w := prepareConsentWorld(t, testserver.OIDCOptions{AccessTTL: 3 * time.Second}, "[store]\nbackend = \"vault\"\n[vault]\nkv_version = 2\naddress = \""+v.Address+"\"\n[vault.auth]\n"+token)
+	policy, stderr, exit := w.Run(t, "vault", "policy")
+	if exit != 0 {
+		t.Fatalf("vault policy: %s", stderr)
+	}
+	v.Policy(t, "printed", policy)
+	w.Serve(t)
+	w.app(t, "--workspace", "default")
+	c := w.runs(t, "credential", "connect", "crm", "--no-browser")
+	if status, page := w.browse(t, c.says(t, w.as.Issuer+"/auth?")); status != http.StatusOK {
+		t.Errorf("the page is %d %s", status, page)
+	}
+	c.ends(t, 0, "connected default/production/crm/default")
+	w.works(t)
+	time.Sleep(4 * time.Second)
+	w.works(t)
+	if grants := w.as.Grants(t, plain); grants["refresh_token:ok"] < 1 {
+		t.Errorf("grants %v", grants)
+	}
+	answer := v.Do(t, http.MethodGet, "secret/data/sallyport/apps/default/crm", nil)
+	if text := fmt.Sprint(answer); !strings.Contains(text, "s3cr3t-app") {
+		t.Errorf("the app is not where it belongs: %s", text)
+	}
 }
 
 // Without a daemon the command receives the redirect itself.
