@@ -26,6 +26,7 @@ type resource struct {
 	last   string // token
 	bodies []string
 	status []int
+	known  map[string]bool // tokens that it asks about no more, and whether it takes them; nil: it asks each time
 }
 
 func newResource(t *testing.T, ca *testserver.CA, as *testserver.OIDC) *resource {
@@ -46,7 +47,7 @@ func (r *resource) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, _ := io.ReadAll(io.LimitReader(req.Body, 1<<20))
 	token := strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer ")
 	status := http.StatusOK
-	if !r.active(token) {
+	if !r.accepts(token) {
 		status = http.StatusUnauthorized
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 	}
@@ -54,6 +55,22 @@ func (r *resource) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	defer r.mu.Unlock()
 	r.last, r.bodies, r.status = token, append(r.bodies, string(body)), append(r.status, status)
 	w.WriteHeader(status)
+}
+
+// accepts asks whether the token is active, unless that is known.
+func (r *resource) accepts(token string) bool {
+	r.mu.Lock()
+	takes, known := r.known[token]
+	r.mu.Unlock()
+	if known || !r.active(token) {
+		return takes
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.known != nil {
+		r.known[token] = true
+	}
+	return true
 }
 
 // active asks the authorization server (RFC 7662).
