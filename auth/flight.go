@@ -11,6 +11,10 @@ import (
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
+// maxAdopted bounds how often a token of another daemon is taken over that has
+// ended by then.
+const maxAdopted = 3
+
 // maxRead bounds one reading of the store.
 const maxRead = 15 * time.Second
 
@@ -135,6 +139,10 @@ func (s *Source) make(o *outcome, f *flight, j job, record *credential.Credentia
 		d.Have = j.injector.token
 	}
 	got, err := s.o.Keeper.Obtain(s.o.Life, d)
+	for n := 0; n < maxAdopted && err == nil && !got.Minted && got.Injector.expired(time.Now()); n++ { // another daemon's token, which has just ended
+		d.Record, d.Have = got.Record, got.Injector.token
+		got, err = s.o.Keeper.Obtain(s.o.Life, d)
+	}
 	if err == nil && got.Injector.expired(time.Now()) {
 		err = fault.New(fault.TokenExpired, "the token endpoint gave a token that had already expired", nil)
 		o.record = got.stored()
