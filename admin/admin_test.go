@@ -140,7 +140,7 @@ func providers() []*provider.Provider {
 		},
 		{Name: "single", Hosts: []string{"single.example.com"}, BaseURL: "https://single.example.com", Type: "bearer", OneAccount: true, Verify: verify},
 		{Name: "other", Hosts: []string{"other.example.com", "*.other.example.com"}, BaseURL: "https://other.example.com", Type: "bearer", Types: []string{"api_key_url"}, Verify: verify},
-		{Name: "shop", Hosts: []string{"{shop}.shops.example.com"}, BaseURL: "https://{shop}.shops.example.com", Type: "bearer", Verify: verify},
+		{Name: "shop", Hosts: []string{"{shop}.shops.example.com"}, BaseURL: "https://{shop}.shops.example.com", Type: "bearer", Types: []string{"api_key_url"}, Verify: verify},
 		{Name: "silent", Hosts: []string{"silent.example.com"}, BaseURL: "https://silent.example.com", Type: "bearer"},
 	}
 }

@@ -201,6 +201,15 @@ func TestURLOfAnotherRecord(t *testing.T) {
 	b.put(t, "/api/v1/credentials/acme/staging/api/main", `{"type":"api_key_url","fields":{"api_key":"good","url":"https://crm.internal.example:8443"}}`)
 }
 
+// A url takes the place of the field that the provider's hosts are made of.
+func TestURLInPlaceOfHosts(t *testing.T) {
+	b := newBench(t)
+	const path = "/api/v1/credentials/acme/production/shop/"
+	b.put(t, path+"url", `{"type":"api_key_url","fields":{"api_key":"good","url":"https://shop.own.example/api"}}`)
+	b.put(t, path+"field", `{"fields":{"token":"good","shop":"corner"}}`)
+	wantProblem(t, b.do(call{method: "PUT", path: path + "neither", body: `{"fields":{"token":"good"}}`}), 400, fault.InvalidRequest)
+}
+
 func TestOneAccount(t *testing.T) {
 	b := newBench(t)
 	const first = "/api/v1/credentials/acme/production/single/main"

@@ -23,9 +23,14 @@ func (s *Server) fits(ctx context.Context, p *provider.Provider, c *credential.C
 	return s.stands(ctx, p, c)
 }
 
-// stands is fits for a record whose fields are not all there yet.
+// stands is fits for a record whose fields are not all there yet. A url takes
+// the place of the provider's hosts and endpoints.
 func (s *Server) stands(ctx context.Context, p *provider.Provider, c *credential.Credential) error {
-	for _, template := range []string{p.BaseURL, p.OAuth2.TokenURL, p.OAuth2.RefreshURL, p.Verify.Path} {
+	templates := []string{p.Verify.Path}
+	if c.Field("url").Empty() {
+		templates = append(templates, p.BaseURL, p.OAuth2.TokenURL, p.OAuth2.RefreshURL)
+	}
+	for _, template := range templates {
 		if _, err := provider.Expand(template, c.Text); err != nil {
 			return invalid(err.Error())
 		}

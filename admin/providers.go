@@ -20,8 +20,9 @@ type providerView struct {
 	TokenURL    string     `json:"token_url"`
 	ClientAuth  string     `json:"client_auth"`  // at token endpoints
 	LoginFields []string   `json:"login_fields"` // of a two_step record
-	Verify      string     `json:"verify"` // METHOD PATH; empty: there is none
-	Scopes      []string   `json:"scopes"` // that flows usually need
+	PlaceFields []string   `json:"place_fields"` // that its places fill in
+	Verify      string     `json:"verify"`       // METHOD PATH; empty: there is none
+	Scopes      []string   `json:"scopes"`       // that flows usually need
 	Permissions []string   `json:"permissions"`
 	Limits      limitsView `json:"limits"`
 	Accounts    string     `json:"accounts"` // many or one
@@ -29,6 +30,7 @@ type providerView struct {
 	Builtin     bool       `json:"builtin"`
 	Configured  bool       `json:"configured"` // named by the configuration
 	Unverified  bool       `json:"unverified"` // facts of the entry were not checked against the provider
+	Note        string     `json:"note"`       // what a person needs to know of it
 	Credentials int        `json:"credentials"`
 }
 
@@ -68,11 +70,14 @@ func (s *Server) listProviders(w http.ResponseWriter, r *http.Request) error {
 func viewProvider(p *provider.Provider, credentials int) providerView {
 	v := providerView{
 		Name: p.Name, Type: p.Type, Types: some(p.Types), Hosts: some(p.Hosts), Paths: some(p.Paths),
-		BaseURL: p.BaseURL, TokenURL: p.OAuth2.TokenURL, ClientAuth: p.OAuth2.ClientAuth, LoginFields: some(p.Login.Fields()),
+		BaseURL: p.BaseURL, TokenURL: p.OAuth2.TokenURL, ClientAuth: p.OAuth2.ClientAuth, LoginFields: some(p.Login.Fields()), PlaceFields: []string{},
 		Scopes: some(p.Needs.Scopes), Permissions: some(p.Needs.Permissions),
 		Limits:   limitsView{[]rateView{}, p.Limits.Burst, p.Limits.Concurrency},
 		Accounts: "many", Anonymous: p.Anonymous, Builtin: p.Builtin, Configured: p.Configured, Unverified: p.Unverified,
-		Credentials: credentials,
+		Note: p.Note, Credentials: credentials,
+	}
+	for _, place := range p.Places {
+		v.PlaceFields = append(v.PlaceFields, provider.TemplateFields(place.Value+place.Username+place.Password)...)
 	}
 	if p.Verify.Path != "" {
 		v.Verify = strings.TrimSpace(p.Verify.Method + " " + p.Verify.Path)

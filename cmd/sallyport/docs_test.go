@@ -23,7 +23,7 @@ import (
 // TestDocs holds the pages of docs/ to the tables that the program runs on.
 func TestDocs(t *testing.T) {
 	for name, page := range map[string]string{
-		"types.md": typesPage(), "faults.md": faultsPage(), "metrics.md": metricsPage(t),
+		"types.md": typesPage(), "faults.md": faultsPage(), "metrics.md": metricsPage(t), "providers.md": providersPage(t),
 	} {
 		path := filepath.Join("..", "..", "docs", name)
 		if *update {

@@ -37,7 +37,10 @@ type providerView struct {
 	TokenURL    string   `json:"token_url"`
 	ClientAuth  string   `json:"client_auth"`
 	LoginFields []string `json:"login_fields"`
+	PlaceFields []string `json:"place_fields"`
 	Verify      string   `json:"verify"`
+	Unverified  bool     `json:"unverified"`
+	Note        string   `json:"note"`
 	Credentials int      `json:"credentials"`
 
 	raw json.RawMessage
@@ -56,18 +59,44 @@ func (p *providerView) templateFields() []string {
 	return names
 }
 
-// needs are the fields of a record of that type.
+// needs are the fields of a record of that type. A url takes the place of the
+// provider's hosts.
 func (p *providerView) needs(kind auth.Kind) []string {
 	names := kind.Needs(&provider.Provider{OAuth2: provider.OAuth2{ClientAuth: p.ClientAuth}})
 	if kind.Name == "two_step" {
 		names = append(names, p.LoginFields...)
 	}
-	for _, name := range p.templateFields() {
+	templates := p.templateFields()
+	if slices.Contains(kind.Required, "url") {
+		templates = provider.TemplateFields(p.Verify)
+	}
+	for _, name := range append(templates, p.ownFields()...) {
 		if !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// ownFields are those that the provider's places fill in and no type has.
+func (p *providerView) ownFields() []string {
+	return slices.DeleteFunc(slices.Clone(p.PlaceFields), func(name string) bool {
+		return slices.ContainsFunc(auth.Kinds(), func(k auth.Kind) bool {
+			return slices.Contains(k.Fields(), name) || slices.Contains(credential.TokenFields, name)
+		})
+	})
+}
+
+// where tells the hosts, the first few of them if some is not 0.
+func (p *providerView) where(some int) string {
+	kind, _ := auth.Lookup(p.Type)
+	switch {
+	case len(p.Hosts) == 0 && slices.Contains(kind.Required, "url"):
+		return "url of the credential"
+	case some > 0 && len(p.Hosts) > some:
+		return strings.Join(p.Hosts[:some], ", ") + ", ..."
+	}
+	return orDash(strings.Join(p.Hosts, ", "))
 }
 
 // public reports whether a field of that name may stand on the command line.
@@ -127,7 +156,7 @@ func (c *cli) providerList(ctx context.Context) error {
 	t := c.table()
 	t.row("NAME", "TYPE", "HOSTS", "CREDENTIALS")
 	for _, v := range views {
-		t.row(v.Name, v.Type, strings.Join(v.Hosts, ", "), strconv.Itoa(v.Credentials))
+		t.row(v.Name, v.Type, v.where(2), strconv.Itoa(v.Credentials))
 	}
 	return t.flush()
 }
@@ -147,13 +176,20 @@ func (c *cli) providerShow(ctx context.Context, name string) error {
 	}
 	t := c.table()
 	t.row("name", v.Name)
-	t.row("hosts", orDash(strings.Join(v.Hosts, ", ")))
+	t.row("hosts", v.where(0))
 	t.row("paths", orDash(strings.Join(v.Paths, ", ")))
 	t.row("base url", orDash(v.BaseURL))
 	t.row("type", v.Type)
 	t.row("other types", orDash(strings.Join(v.Types, ", ")))
 	t.row("fields", orDash(strings.Join(v.fields(), ", ")))
+	t.row("verify", orDash(v.Verify))
 	t.row("credentials", strconv.Itoa(v.Credentials))
+	if v.Unverified {
+		t.row("unverified", "yes; what is known here of this provider was not checked against it")
+	}
+	if v.Note != "" {
+		t.row("note", v.Note)
+	}
 	return t.flush()
 }
 
