@@ -458,3 +458,35 @@ func TestCannotConnect(t *testing.T) {
 		t.Errorf("a provider with device codes only: %+v", got)
 	}
 }
+
+// A daemon that ends waits for a grant that is on its way, and for no person.
+func TestConnectsDrain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFlows(t, nil)
+		c := f.begin(t, ConnectRequest{})
+		f.begin(t, ConnectRequest{})
+		if err := f.Drain(t.Context()); err != nil {
+			t.Errorf("with two consents that nobody has given: %v", err)
+		}
+		f.server.answer = func(int, url.Values) (int, string, string) {
+			f.store.Fail(fault.New(fault.VaultUnreachable, "", nil))
+			return 200, "application/json", goodToken
+		}
+		go func() { _, _ = f.Callback(t.Context(), back(t, c, code)) }()
+		synctest.Wait()
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := f.Drain(short); err == nil {
+			t.Error("a grant that is not stored is not waited for")
+		}
+		time.AfterFunc(5*time.Second, func() { f.store.Fail(nil) })
+		if err := f.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got, _ := f.Get(c.ID); got.State != ConnectDone {
+			t.Errorf("the connect is %s", got.State)
+		}
+		f.end()
+		synctest.Wait()
+	})
+}
