@@ -66,6 +66,9 @@ func (k Kind) Needs(p *provider.Provider) []string {
 	if k.Name == twoStep {
 		needs = append(needs, p.Login.Fields()...)
 	}
+	if k.Name == DatabaseType {
+		needs = slices.DeleteFunc(needs, func(f string) bool { return f == "port" }) // the driver has one
+	}
 	secret := slices.Index(needs, "client_secret")
 	switch {
 	case secret < 0:
@@ -187,8 +190,8 @@ var kinds = []Kind{
 		Name: "mtls", Doc: "a client certificate",
 		Required: []string{"certificate", "private_key"}, Later: true,
 	},
-	{
-		Name: "database", Doc: "the login of a database",
-		Required: []string{"driver", "host", "port", "database", "username", "password"}, Optional: []string{"sslmode"}, Later: true,
-	},
+	databases(Kind{
+		Name: DatabaseType, Doc: "the login of a PostgreSQL, MySQL or MariaDB server (driver postgres, mysql, mariadb), which is checked and goes on no HTTP request; port is the driver's own where it is not said, sslmode is one of libpq's",
+		Required: []string{"driver", "host", "port", "database", "username", "password"}, Optional: []string{"sslmode"},
+	}),
 }

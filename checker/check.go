@@ -2,6 +2,7 @@ package checker
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/http"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/provider"
 )
 
@@ -20,7 +22,14 @@ const timeLimit = 10 * time.Second
 type Options struct {
 	// Client gives the guarded client for a provider: no redirects, the
 	// provider's roots and networks, errors that are faults.
-	Client     func(*provider.Provider) *http.Client
+	Client func(*provider.Provider) *http.Client
+	// Dial connects to databases, guarded as Client is, and Classify gives the
+	// fault of an error on that connection. Nil: no database is reached.
+	Dial     Dial
+	Classify func(error) *fault.Fault
+	// Certified is that client's transport with a client certificate; nil: a
+	// credential that is one cannot be checked.
+	Certified  func(*provider.Provider, *tls.Certificate) http.RoundTripper
 	Log        *slog.Logger          // nil: nothing is logged
 	Registerer prometheus.Registerer // nil: nothing is measured
 	Now        func() time.Time      // nil: time.Now
@@ -29,6 +38,9 @@ type Options struct {
 // Checker checks credentials. Its methods may be called at once from many goroutines.
 type Checker struct {
 	client    func(*provider.Provider) *http.Client
+	dial      Dial
+	classify  func(error) *fault.Fault
+	certified func(*provider.Provider, *tls.Certificate) http.RoundTripper
 	log       *slog.Logger
 	durations *prometheus.HistogramVec
 	now       func() time.Time
@@ -36,9 +48,15 @@ type Checker struct {
 
 // New makes a Checker. It does no I/O.
 func New(o Options) *Checker {
-	c := &Checker{client: o.Client, log: o.Log, durations: newDurations(o.Registerer), now: o.Now}
+	c := &Checker{client: o.Client, dial: o.Dial, classify: o.Classify, certified: o.Certified, log: o.Log, durations: newDurations(o.Registerer), now: o.Now}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.dial == nil {
+		c.dial = unreachable
+	}
+	if c.classify == nil {
+		c.classify = fault.From
 	}
 	if c.now == nil {
 		c.now = time.Now
@@ -47,13 +65,16 @@ func New(o Options) *Checker {
 }
 
 // Check tries cred at p with the provider's verify request, or, where it has
-// none, by minting the token of a type that needs one. It takes 10 s at most,
-// writes nothing and spends no refresh token. cred need not be stored.
+// none, by minting the token of a type that needs one; a database's by logging
+// in. It takes 10 s at most, writes nothing and spends no refresh token. cred
+// need not be stored.
 func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credential.Credential) *Report {
 	ctx, cancel := context.WithTimeout(ctx, timeLimit)
 	defer cancel()
 	start := c.now()
 	t := newTrial(c.client(p), p, cred, c.now)
+	t.dial, t.classify = c.dial, c.classify
+	t.certified = c.certified
 	r := report(t.run(ctx))
 	r.Credential, r.Provider, r.Type = cred.Ref.String(), p.Name, auth.TypeOf(p, cred)
 	r.Steps, r.CheckedAt = t.rec.taken(), start.UTC().Truncate(time.Millisecond)

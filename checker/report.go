@@ -83,9 +83,9 @@ func NewFault(f *fault.Fault) *Fault {
 	return &Fault{Code: d.Code, Cause: d.Cause, Remedy: d.Remedy, Actor: d.Actor, Detail: f.Detail}
 }
 
-// Step is one request that the check sent, redacted.
+// Step is one request that the check sent, or a part of a database's login, redacted.
 type Step struct {
-	Name            string            `json:"name"` // token or verify
+	Name            string            `json:"name"` // token or verify; connect, tls or login
 	Method          string            `json:"method"`
 	URL             string            `json:"url"`
 	Status          int               `json:"status"` // 0: no answer

@@ -2,6 +2,7 @@ package checker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,10 @@ type trial struct {
 	client *http.Client // a copy, that records
 	rec    *recorder
 	now    func() time.Time
+
+	certified func(*provider.Provider, *tls.Certificate) http.RoundTripper // nil: there is none
+	dial      Dial                                                         // of a database's login
+	classify  func(error) *fault.Fault
 }
 
 func newTrial(client *http.Client, p *provider.Provider, cred *credential.Credential, now func() time.Time) *trial {
@@ -92,6 +97,9 @@ func (t *trial) run(ctx context.Context) verdict {
 // try mints an injector and sends the verify request with it. A refresh token
 // is never spent: whoever keeps it for requests would lose it.
 func (t *trial) try(ctx context.Context) verdict {
+	if auth.TypeOf(t.p, t.cred) == auth.DatabaseType {
+		return t.login(ctx)
+	}
 	if dead := auth.GrantOf(t.p, t.cred).Dead; dead != nil {
 		return verdictOf(dead)
 	}
@@ -125,6 +133,12 @@ func (t *trial) verify(ctx context.Context, inj *auth.Injector) verdict {
 	req, err := t.request(ctx, inj)
 	if err != nil {
 		return verdictOf(err)
+	}
+	if inj.Certificate != nil {
+		if t.certified == nil {
+			return verdict{status: Unverifiable, detail: "the credential is a client certificate, which cannot be shown here"}
+		}
+		t.rec.next = t.certified(t.p, inj.Certificate)
 	}
 	resp, err := t.client.Do(req)
 	if err != nil {

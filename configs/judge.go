@@ -85,7 +85,7 @@ func hint(s string, names []string) string {
 
 func (j *judge) hosts(path string, f *providerForm) {
 	hasURL := slices.Contains(urlTypes, f.Type) || slices.ContainsFunc(f.Types, func(t string) bool { return slices.Contains(urlTypes, t) })
-	if len(f.Hosts) == 0 && !hasURL {
+	if len(f.Hosts) == 0 && !hasURL && !onlyDatabases(f) {
 		j.add(join(path, "hosts"), "is empty; without a host, and without a credential type that has a url, no request reaches this provider")
 	}
 	for i, h := range f.Hosts {
@@ -101,6 +101,12 @@ func (j *judge) hosts(path string, f *providerForm) {
 			j.add(key, "%q ends with a {field}; a record could then own every host", h)
 		}
 	}
+}
+
+// onlyDatabases reports whether no request is for this provider, whose
+// credentials are logins of databases.
+func onlyDatabases(f *providerForm) bool {
+	return f.Type == "database" && !slices.ContainsFunc(f.Types, func(t string) bool { return t != "database" })
 }
 
 // checkPrefix says what is wrong with a path prefix, or nothing.

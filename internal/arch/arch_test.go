@@ -46,6 +46,8 @@ var homes = map[string]struct{ home, why string }{
 	"github.com/elazarl/goproxy":         {"proxy", "it answers CONNECT and no more"},
 	"golang.org/x/time/rate":             {"proxy", "limits are a stage of the request's path"},
 	"software.sslmate.com/src/go-pkcs12": {"proxy", "the CA's truststore is its only use"},
+	"github.com/jackc/pgx/v5":            {"checker", "a database is logged in to, and only to check its credential"},
+	"github.com/go-sql-driver/mysql":     {"checker", "a database is logged in to, and only to check its credential"},
 	"github.com/spf13/cobra":             {"cmd/sallyport", "rooms know no command line"},
 	"os/signal":                          {"cmd/sallyport", "rooms are told to stop by their context"},
 	"github.com/rogpeppe/go-internal":    {"cmd/sallyport", "transcripts are of commands"},

@@ -59,12 +59,25 @@ func (ca *CA) Expired(tb testing.TB, names ...string) (leaf tls.Certificate, fil
 	return ca.leaf(tb, time.Now().Add(-time.Minute), names...)
 }
 
+// SelfSigned is Leaf for a certificate that no authority has signed.
+func SelfSigned(tb testing.TB, names ...string) (leaf tls.Certificate, file string) {
+	tb.Helper()
+	own := &CA{key: newKey(tb), cert: &x509.Certificate{NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}}
+	return own.leaf(tb, own.cert.NotAfter, names...)
+}
+
 func (ca *CA) leaf(tb testing.TB, end time.Time, names ...string) (leaf tls.Certificate, file string) {
 	tb.Helper()
-	key := newKey(tb)
+	key, parent := newKey(tb), ca.cert
+	if parent.Raw == nil { // not an authority
+		key = ca.key
+	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: names[0]}, NotBefore: ca.cert.NotBefore,
 		NotAfter: end, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if parent.Raw == nil {
+		parent = template
 	}
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {
@@ -73,7 +86,7 @@ func (ca *CA) leaf(tb testing.TB, end time.Time, names ...string) (leaf tls.Cert
 			template.DNSNames = append(template.DNSNames, name)
 		}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), ca.key)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -26,24 +25,37 @@ type Postgres struct {
 	*Process
 	Addr, User, Password string // host:port on loopback, without TLS; a superuser
 
-	bin string
+	bin, dir string
+	owner    *syscall.SysProcAttr
 }
 
 // StartPostgres runs a fresh PostgreSQL server on a free loopback port. It ends with the test, at the latest with the
 // test's process. It refuses to run as root; then it is run as the user postgres, who comes with Debian's package.
 func StartPostgres(tb testing.TB) *Postgres {
 	tb.Helper()
+	return startPostgres(tb)
+}
+
+// StartPostgresTLS is StartPostgres with the certificate and key of a PEM file; logins without TLS are taken too.
+func StartPostgresTLS(tb testing.TB, certificate string) *Postgres {
+	tb.Helper()
+	return startPostgres(tb, certificate)
+}
+
+func startPostgres(tb testing.TB, certificate ...string) *Postgres {
+	tb.Helper()
 	p := &Postgres{User: postgresUser, Password: postgresPassword, bin: postgresBin(tb)}
-	dir, err := os.MkdirTemp("/tmp", "sallyport-postgres-") // tb.TempDir is closed to other users
-	if err != nil {
-		tb.Fatal(err)
+	p.dir, p.owner = serverDir(tb, "postgres", "postgres")
+	var settings []string
+	for _, file := range certificate {
+		serverFile(tb, p.dir, p.owner, file)
+		path := filepath.Join(p.dir, tlsFile)
+		settings = []string{"-c", "ssl=on", "-c", "ssl_cert_file=" + path, "-c", "ssl_key_file=" + path}
 	}
-	tb.Cleanup(func() { _ = os.RemoveAll(dir) })
-	owner := postgresOwner(tb, dir)
-	p.initialise(tb, dir, owner)
+	p.initialise(tb, p.dir, p.owner)
 	for range 3 { // a free port may be taken by somebody before PostgreSQL listens
 		p.Addr = FreeAddr(tb)
-		p.Process = p.run(tb, dir, owner)
+		p.Process = p.run(tb, settings)
 		if p.answers(tb) {
 			Took(tb, "PostgreSQL "+Version(filepath.Join(p.bin, "postgres"), "--version"))
 			return p
@@ -63,24 +75,6 @@ func postgresBin(tb testing.TB) string {
 	return filepath.Dir(slices.Max(found))
 }
 
-// postgresOwner gives dir to the user that the server is to run as; nil: who runs the test.
-func postgresOwner(tb testing.TB, dir string) *syscall.SysProcAttr {
-	tb.Helper()
-	if os.Getuid() != 0 {
-		return nil
-	}
-	u, err := user.Lookup("postgres")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	uid, _ := strconv.ParseUint(u.Uid, 10, 32)
-	gid, _ := strconv.ParseUint(u.Gid, 10, 32)
-	if err := os.Chown(dir, int(uid), int(gid)); err != nil {
-		tb.Fatal(err)
-	}
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-}
-
 func (p *Postgres) initialise(tb testing.TB, dir string, owner *syscall.SysProcAttr) {
 	tb.Helper()
 	cmd := exec.Command("sh", "-c", `printf %s "$PASSWORD" >pw && exec "$0" -D data -U "$1" --pwfile=pw --auth=scram-sha-256 -E UTF8 --locale=C --no-sync`,
@@ -93,13 +87,14 @@ func (p *Postgres) initialise(tb testing.TB, dir string, owner *syscall.SysProcA
 }
 
 // run starts the server beside a reader of the shell's input, so that it is ended when the test's process is.
-func (p *Postgres) run(tb testing.TB, dir string, owner *syscall.SysProcAttr) *Process {
+func (p *Postgres) run(tb testing.TB, settings []string) *Process {
 	tb.Helper()
 	host, port, _ := strings.Cut(p.Addr, ":")
-	cmd := exec.Command("sh", "-c", `exec 3<&0; "$@" <&- & pid=$!; { cat <&3; kill -INT $pid; } >/dev/null 2>&1 & wait $pid`, "sh",
-		filepath.Join(p.bin, "postgres"), "-D", "data", "-p", port, "-c", "listen_addresses="+host,
-		"-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "logging_collector=off")
-	cmd.Dir, cmd.SysProcAttr = dir, owner
+	args := []string{"-c", `exec 3<&0; "$@" <&- & pid=$!; { cat <&3; kill -INT $pid; } >/dev/null 2>&1 & wait $pid`, "sh",
+		filepath.Join(p.bin, "postgres"), "-D", "data", "-p", port, "-c", "listen_addresses=" + host,
+		"-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "logging_collector=off"}
+	cmd := exec.Command("sh", append(args, settings...)...)
+	cmd.Dir, cmd.SysProcAttr = p.dir, p.owner
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -145,6 +140,63 @@ func (p *Postgres) Query(tb testing.TB, name, password, sql string) (string, err
 		return "", fmt.Errorf("psql: %w: %s", err, text)
 	}
 	return text, nil
+}
+
+// Certificate gives the server another certificate with its key, for the logins from now on.
+func (p *Postgres) Certificate(tb testing.TB, file string) {
+	tb.Helper()
+	serverFile(tb, p.dir, p.owner, file)
+	p.reload(tb)
+}
+
+// Access puts lines before those of pg_hba.conf, which let everybody in who knows the password.
+func (p *Postgres) Access(tb testing.TB, lines ...string) {
+	tb.Helper()
+	path := filepath.Join(p.dir, "data", "pg_hba.conf")
+	old, err := os.ReadFile(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	write(tb, path, []byte(strings.Join(lines, "\n")+"\n"+string(old)))
+	p.reload(tb)
+}
+
+// reload lets the server read its files anew, and waits until it has.
+func (p *Postgres) reload(tb testing.TB) {
+	tb.Helper()
+	const loaded = "select pg_conf_load_time()"
+	before, err := p.Query(tb, p.User, p.Password, loaded)
+	for range 100 {
+		if err == nil {
+			_, err = p.Query(tb, p.User, p.Password, "select pg_reload_conf()")
+		}
+		if err != nil {
+			tb.Fatal(err)
+		}
+		time.Sleep(20 * time.Millisecond)
+		now := ""
+		if now, err = p.Query(tb, p.User, p.Password, loaded); err == nil && now != before {
+			return
+		}
+	}
+	tb.Fatal("PostgreSQL does not read its files anew")
+}
+
+// ShutDown asks the server to end once its sessions have: it takes no more.
+func (p *Postgres) ShutDown(tb testing.TB) {
+	tb.Helper()
+	text, err := os.ReadFile(filepath.Join(p.dir, "data", "postmaster.pid"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // Users gives the users that a database engine has made and not yet removed, sorted.
