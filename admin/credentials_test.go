@@ -141,7 +141,6 @@ func TestBadBodies(t *testing.T) {
 		{"an object as a field", one, `{"fields":{"token":{"a":"` + canary + `"}}}`, "token"},
 		{"an unknown type", one, `{"type":"pigeon","fields":{"token":"` + canary + `"}}`, "type"},
 		{"a type that the provider does not take", one, `{"type":"api_key_secret","fields":{"api_key":"` + canary + `","api_secret":"x"}}`, "type"},
-		{"a type that is not built", one, `{"type":"oauth1","fields":{"token":"` + canary + `"}}`, "type"},
 		{"a missing field", one, `{"type":"bearer","fields":{}}`, "token"},
 		{"an empty field", one, `{"type":"bearer","fields":{"token":""}}`, "token"},
 		{"a field of no use", one, `{"type":"bearer","fields":{"token":"good","scpe":"` + canary + `"}}`, "scpe"},

@@ -42,7 +42,7 @@ func (i *Injector) addBody(p provider.Place, get getField) error {
 		if err != nil {
 			return err
 		}
-		replaceBody(req, old)
+		HoldBody(req, old)
 		return nil
 	})
 	return nil
@@ -67,13 +67,45 @@ func readBody(req *http.Request) ([]byte, error) {
 	return b, req.Body.Close()
 }
 
-func replaceBody(req *http.Request, b []byte) {
-	req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
-	req.Body = io.NopCloser(bytes.NewReader(b))
+// heldBody is a body that is in memory.
+type heldBody struct {
+	*bytes.Reader
+	all []byte
+}
+
+// Close implements io.Closer.
+func (heldBody) Close() error { return nil }
+
+// HoldBody makes b the body of req, which it keeps.
+func HoldBody(req *http.Request, b []byte) {
+	req.GetBody = func() (io.ReadCloser, error) { return heldBody{bytes.NewReader(b), b}, nil }
+	req.Body = heldBody{bytes.NewReader(b), b}
 	req.ContentLength, req.TransferEncoding = int64(len(b)), nil
 	if req.Header.Get("Content-Length") != "" {
 		req.Header.Set("Content-Length", strconv.Itoa(len(b)))
 	}
+}
+
+// inMemory gives the body of req, nil if it has none, and keeps it in memory.
+func inMemory(req *http.Request) ([]byte, error) {
+	if !hasBody(req) {
+		return nil, nil
+	}
+	if b, ok := req.Body.(heldBody); ok {
+		return b.all, nil
+	}
+	b, err := io.ReadAll(io.LimitReader(req.Body, maxBody+1))
+	if err != nil {
+		return nil, fault.New(fault.InvalidRequest, "the body could not be read", err)
+	}
+	if len(b) > maxBody {
+		return nil, refuse("the credential signs the body, which is too large for that")
+	}
+	if err := req.Body.Close(); err != nil {
+		return nil, fault.New(fault.InvalidRequest, "the body could not be read", err)
+	}
+	HoldBody(req, b)
+	return b, nil
 }
 
 func mediaType(req *http.Request) string {

@@ -20,6 +20,7 @@ import (
 // requests at once.
 type Injector struct {
 	Minted, Expiry time.Time        // zero Expiry: it does not expire
+	Ends           time.Time        // of what nothing renews, a certificate: when a person must act; zero: it does not end
 	Upstream       *url.URL         // of credentials with a url, without a trailing slash; nil: the provider's
 	Certificate    *tls.Certificate // of mtls; its connections are pooled apart
 
@@ -28,6 +29,7 @@ type Injector struct {
 	constants []constant
 	set       []func(*http.Request) error
 	body      bool
+	wants     func(*http.Request) BodyNeed // of a signature; nil: nothing
 	cookies   bool
 	stored    bool         // its token was in the record: nobody was asked for it
 	token     secret.Value // the access token that it carries; empty: it carries none
@@ -67,8 +69,10 @@ func newInjector(k Kind, m Material, get getField) (*Injector, error) {
 // Inject puts the credential on req. It changes req.Header in place and replaces
 // req.URL and the body where it must: req is a copy of the runner's request that
 // shares no header map with it. What the runner sent in the places that the
-// credential owns is removed first, in every spelling. Errors are *fault.Fault,
-// invalid_request, and only of places in the body.
+// credential owns is removed first, in every spelling. Errors are *fault.Fault:
+// of places in the body and of signatures, invalid_request; of a record that does
+// not do for this request, field_missing; of a certificate without TLS to show it
+// in, cleartext_refused.
 func (i *Injector) Inject(req *http.Request) error {
 	if req.Header == nil {
 		req.Header = http.Header{}
@@ -96,8 +100,30 @@ func (i *Injector) Owns(header string) bool {
 	return i.replaces(header) || i.cookies && sameField(header, "Cookie")
 }
 
-// BodyPlace reports whether Inject needs the request's body in memory.
+// BodyPlace reports whether Inject puts something into the request's body.
 func (i *Injector) BodyPlace() bool { return i.body }
+
+// BodyNeed is what Inject needs of a request's body.
+type BodyNeed int
+
+// The needs.
+const (
+	BodyAsItIs   BodyNeed = iota // nothing
+	BodyIfSmall                  // HoldBody, if it is small; one that is large may stream
+	BodyInMemory                 // HoldBody
+)
+
+// BodyNeed tells what Inject needs of the body of req, whose URL and header are
+// those that it will have there.
+func (i *Injector) BodyNeed(req *http.Request) BodyNeed {
+	switch {
+	case i.body:
+		return BodyInMemory
+	case i.wants == nil:
+		return BodyAsItIs
+	}
+	return i.wants(req)
+}
 
 // RedactURL gives s, a Location or the like, without the secret that Inject puts
 // into the query; unchanged where it puts none.

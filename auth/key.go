@@ -75,10 +75,14 @@ func readJWK(text string) (signingKey, string) {
 // variable or a form may have lost the newlines around it.
 var pemLine = regexp.MustCompile(`\s*(-----(?:BEGIN|END) [A-Z0-9 ]+-----)\s*`)
 
-func readPEM(text string) (signingKey, string) {
+// unbroken gives PEM with the newlines that frame it.
+func unbroken(text string) []byte {
 	text = strings.NewReplacer(`\r`, "", `\n`, "\n").Replace(text)
-	rest := []byte(pemLine.ReplaceAllString(text, "\n$1\n"))
-	for {
+	return []byte(pemLine.ReplaceAllString(text, "\n$1\n"))
+}
+
+func readPEM(text string) (signingKey, string) {
+	for rest := unbroken(text); ; {
 		var b *pem.Block
 		if b, rest = pem.Decode(rest); b == nil {
 			return signingKey{}, "holds no private key in PEM"

@@ -33,6 +33,7 @@ type Kind struct {
 	plan      func(Material) error                    // what Mint would fail with before any I/O; nil: Mint itself does no I/O
 	ask       func(Kind, Material) (tokenCall, error) // for a token, without a refresh token, and without I/O; nil: there is no such way
 	refreshes bool                                    // a refresh token in the record is used
+	signs     bool                                    // its required fields are signed with, and go nowhere
 	asksScope bool                                    // the record's scope is what is asked for, not what was given
 }
 
@@ -164,18 +165,18 @@ var kinds = []Kind{
 		Optional: []string{"subject_token", "subject_token_file", "token_url", "audience", "scope", "client_id", "client_secret", "private_key", "key_id"},
 		Places:   accessToken, Grant: grantExchange, ask: askExchange, asksScope: true,
 	}),
-	{
-		Name: "oauth1", Doc: "a signature over each request (RFC 5849)",
-		Required: []string{"consumer_key", "consumer_secret", "token", "token_secret"}, Later: true,
-	},
-	{
-		Name: "aws_sigv4", Doc: "an AWS Signature Version 4 over each request",
-		Required: []string{"access_key_id", "secret_access_key"}, Optional: []string{"session_token", "region", "service"}, Later: true,
-	},
-	{
-		Name: "hmac", Doc: "a signature with a shared key, in the provider's named scheme",
-		Required: []string{"key"}, Optional: []string{"key_id"}, Later: true,
-	},
+	signs(Kind{
+		Name: "oauth1", Doc: "a signature over each request, by HMAC-SHA1 (RFC 5849)",
+		Required: []string{"consumer_key", "consumer_secret", "token", "token_secret"},
+	}, prepareOAuth1),
+	signs(Kind{
+		Name: "aws_sigv4", Doc: "an AWS Signature Version 4 over each request; region and service are read from the host where the record has none",
+		Required: []string{"access_key_id", "secret_access_key"}, Optional: []string{"session_token", "region", "service"},
+	}, prepareSigV4),
+	signs(Kind{
+		Name: "hmac", Doc: "a signature with a shared key, in the scheme that the provider names: hmac = azure-storage, google-maps, hawk, sinch or worldline",
+		Required: []string{"key"}, Optional: []string{"key_id"},
+	}, prepareHMAC),
 	tokens(Kind{
 		Name: "github_app", Doc: "an installation of a GitHub App, by installation tokens; url is that of a GitHub Enterprise Server's API",
 		Required: []string{"app_id", "installation_id", "private_key"}, Optional: []string{"url"},
@@ -186,10 +187,10 @@ var kinds = []Kind{
 		Name: twoStep, Doc: "a login call whose answer holds the token; its fields are those that the provider's login names",
 		Optional: []string{"url"}, Places: accessToken, Grant: twoStep, ask: callLogin,
 	}),
-	{
-		Name: "mtls", Doc: "a client certificate",
-		Required: []string{"certificate", "private_key"}, Later: true,
-	},
+	certified(Kind{
+		Name: "mtls", Doc: "a client certificate, shown in the TLS handshake; PEM, with its chain",
+		Required: []string{"certificate", "private_key"},
+	}),
 	databases(Kind{
 		Name: DatabaseType, Doc: "the login of a PostgreSQL, MySQL or MariaDB server (driver postgres, mysql, mariadb), which is checked and goes on no HTTP request; port is the driver's own where it is not said, sslmode is one of libpq's",
 		Required: []string{"driver", "host", "port", "database", "username", "password"}, Optional: []string{"sslmode"},

@@ -60,7 +60,7 @@ func TestValidate(t *testing.T) {
 		{"a provider without types accepts all", crm(), record("bearer", "token", "t"), ""},
 		{"no type anywhere", crm(), record("", "token", "t"), `"" is not a credential type`},
 		{"an unknown type", p, record("magic"), `"magic" is not a credential type`},
-		{"a type that is not built", p, record("hmac", "key", "k"), "hmac is not built yet"},
+		{"a provider without a signing scheme", p, record("hmac", "key", "k"), "provider crm names no signing scheme: its hmac must be one of azure-storage, "},
 		{"a missing field", p, record("basic", "username", "u"), "field password is missing"},
 		{"no place for the key", crm(header("X-Org", "{org}")), record("basic_api_key", "username", "u", "password", "p", "api_key", "k", "org", "o"), "no place for api_key"},
 		{"a user name that is not sent", crm(header("Authorization", "Token {password}")), record("basic", "username", "u", "password", "p"), ""},

@@ -44,7 +44,7 @@ func (k Kind) places(p *provider.Provider, get getField) ([]provider.Place, erro
 		}
 	}
 	for _, f := range k.Required {
-		if k.Grant == "" && slices.Contains(wireFields, f) && !taken[f] { // others are changed for a token
+		if k.Grant == "" && !k.signs && slices.Contains(wireFields, f) && !taken[f] { // others are changed for a token, or signed with
 			return nil, unfit("provider %s has no place for %s", p.Name, f)
 		}
 	}
@@ -59,8 +59,11 @@ func hasToken(p provider.Place) bool { return slices.Contains(fieldsOf(p), "acce
 
 // concerns reports whether a place with these fields is for records of kind k: it
 // mentions a field of k, or the record has all it mentions, or it mentions
-// nothing that another kind sends.
+// nothing that another kind sends. What k signs with goes into no place.
 func (k Kind) concerns(names []string, get getField) bool {
+	if k.signs && slices.ContainsFunc(names, func(f string) bool { return slices.Contains(k.Required, f) }) {
+		return false
+	}
 	own := slices.ContainsFunc(names, k.has)
 	lacks := slices.ContainsFunc(names, func(f string) bool { return get(f).Empty() })
 	foreign := slices.ContainsFunc(names, func(f string) bool { return slices.Contains(wireFields, f) })

@@ -114,7 +114,9 @@ func (t *trial) try(ctx context.Context) verdict {
 		return verdictOf(err)
 	}
 	v := t.verify(ctx, inj)
-	v.expires = inj.Expiry
+	if v.expires = inj.Expiry; v.expires.IsZero() {
+		v.expires = inj.Ends
+	}
 	return v
 }
 

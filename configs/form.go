@@ -96,7 +96,7 @@ type providerForm struct {
 	Accounts       string            `toml:"accounts" oneof:"many one"`
 	CAFile         string            `toml:"ca_file" form:"path"`
 	UpstreamProxy  *url.URL          `toml:"upstream_proxy"`
-	HMAC           string            `toml:"hmac" later:"true"`
+	HMAC           string            `toml:"hmac"`
 	Unverified     bool              `toml:"unverified"`
 	Redact         bool              `toml:"redact" later:"true"`
 	Headers        map[string]string `toml:"headers"`

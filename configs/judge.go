@@ -32,6 +32,7 @@ func (j *judge) entry(path string, f *providerForm) {
 			j.add(key, "%q is not a credential type%s", t, hint(t, documentedTypes))
 		}
 	}
+	j.hmac(join(path, "hmac"), f)
 	j.hosts(path, f)
 	for i, p := range f.Paths {
 		if what := checkPrefix(p); what != "" {
@@ -58,6 +59,17 @@ func (j *judge) entry(path string, f *providerForm) {
 	j.limits(join(path, "limits"), f.Limits)
 	for i, s := range f.Signals {
 		j.signal(index(join(path, "signal"), i), s)
+	}
+}
+
+// hmac must name a scheme where a type signs by one.
+func (j *judge) hmac(key string, f *providerForm) {
+	schemes := strings.Join(provider.HMACSchemes, ", ")
+	switch {
+	case f.HMAC != "" && !slices.Contains(provider.HMACSchemes, f.HMAC):
+		j.add(key, "%q is not a signing scheme%s; there are %s", f.HMAC, hint(f.HMAC, provider.HMACSchemes), schemes)
+	case f.HMAC == "" && (f.Type == "hmac" || slices.Contains(f.Types, "hmac")):
+		j.add(key, "is empty; type hmac signs in one of %s", schemes)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/provider"
 )
@@ -45,24 +46,40 @@ func (x *exchange) certificate() *tls.Certificate {
 	return x.injector.Certificate
 }
 
-// wholeBody puts the request's body in memory for a credential that goes into it.
-func (x *exchange) wholeBody(out *http.Request) error {
-	if x.body == nil {
+// holdBody puts the request's body in memory for a credential that goes into it
+// or signs it. One that is larger than replay_limit streams where that will do.
+func (x *exchange) holdBody(out *http.Request, need auth.BodyNeed) error {
+	may := need == auth.BodyIfSmall
+	if x.body == nil || may && out.ContentLength > x.st.ReplayLimit {
 		return nil
 	}
 	data, err := io.ReadAll(io.LimitReader(out.Body, x.st.ReplayLimit+1))
-	if err != nil {
+	switch {
+	case err != nil:
 		return x.blame(out.Context(), err)
+	case int64(len(data)) <= x.st.ReplayLimit && x.body.again():
+		auth.HoldBody(out, data)
+		out.Trailer = nil
+		return nil
+	case may:
+		out.Body = &begunBody{bytes.NewReader(data), out.Body}
+		return nil
+	case int64(len(data)) > x.st.ReplayLimit:
+		return fault.New(fault.InvalidRequest, "the credential goes into the body or signs it, and the body is larger than replay_limit", nil)
 	}
-	if int64(len(data)) > x.st.ReplayLimit {
-		return fault.New(fault.InvalidRequest, "the credential goes into the body, and the body is larger than replay_limit", nil)
+	return fault.New(fault.Overloaded, "the memory for request bodies is used up", nil)
+}
+
+// begunBody is a body whose first bytes were read.
+type begunBody struct {
+	first *bytes.Reader
+	io.ReadCloser
+}
+
+// Read implements io.Reader.
+func (b *begunBody) Read(p []byte) (int, error) {
+	if b.first.Len() > 0 {
+		return b.first.Read(p)
 	}
-	if !x.body.again() {
-		return fault.New(fault.Overloaded, "the memory for request bodies is used up", nil)
-	}
-	out.Body = io.NopCloser(bytes.NewReader(data))
-	out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
-	out.ContentLength = int64(len(data))
-	out.Trailer = nil
-	return nil
+	return b.ReadCloser.Read(p)
 }

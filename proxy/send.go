@@ -139,8 +139,8 @@ func (x *exchange) inject(out *http.Request) error {
 	if err := x.direct(out); err != nil {
 		return err
 	}
-	if inj.BodyPlace() {
-		if err := x.wholeBody(out); err != nil {
+	if need := inj.BodyNeed(out); need != auth.BodyAsItIs {
+		if err := x.holdBody(out, need); err != nil {
 			return err
 		}
 	}

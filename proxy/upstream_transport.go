@@ -70,8 +70,8 @@ func (s domainSettings) tlsConfig() *tls.Config {
 		RootCAs:            s.roots,
 		ClientSessionCache: tls.NewLRUClientSessionCache(sessionCacheSize),
 	}
-	if s.cert != nil {
-		c.Certificates = []tls.Certificate{*s.cert}
+	if s.cert != nil { // shown whatever authorities the server names: its refusal says more than a request without one
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return s.cert, nil }
 	}
 	return c
 }
