@@ -84,10 +84,10 @@ var table = map[Code]Diagnosis{
 	CleartextRefused: {
 		Code: CleartextRefused, Status: http.StatusForbidden, Token: "http_request_denied", Actor: Operator,
 		Title: "Credentials do not travel over cleartext",
-		Cause: "The request would carry a credential over http.",
+		Cause: "The request would carry a credential over http, or a login to a database would go without TLS.",
 		Remedy: []string{
-			"Use the https URL of the API.",
-			"If the API really speaks only http, set allow_cleartext = true for its provider.",
+			"Use the https URL of the API, or of a database an sslmode with TLS.",
+			"If it really speaks nothing else, set allow_cleartext = true for its provider.",
 		},
 	},
 	InvalidRequest: {
@@ -383,9 +383,9 @@ var table = map[Code]Diagnosis{
 	WrongSurface: {
 		Code: WrongSurface, Actor: Operator,
 		Title: "The key belongs to another host, region or account kind",
-		Cause: "The provider knows no such resource here: the base URL is not the one this key is for.",
+		Cause: "The provider knows no such resource here: the base URL, or the name of the database, is not the one this credential is for.",
 		Remedy: []string{
-			"Check the base URL, region and API path of the provider entry or the credential's url.",
+			"Check the base URL, region and API path of the provider entry or the credential's url; of a database its name.",
 		},
 	},
 	APIDisabled: {
@@ -433,9 +433,10 @@ var table = map[Code]Diagnosis{
 	TLSCertificate: {
 		Code: TLSCertificate, Status: http.StatusBadGateway, Token: "tls_certificate_error", Actor: Operator,
 		Title: "The upstream's certificate does not verify",
-		Cause: "The certificate is expired, for another name, self-signed, or signed by an authority that is not trusted here; nothing was sent.",
+		Cause: "The certificate is expired, for another name, self-signed, or signed by an authority that is not trusted here, or a database offers no TLS; nothing was sent.",
 		Remedy: []string{
 			"For a private authority set ca_file of the provider.",
+			"A database without TLS is logged in to only on this machine, or with sslmode = disable or prefer and allow_cleartext of its provider.",
 			"If the certificate has expired, its owner must renew it.",
 		},
 	},
