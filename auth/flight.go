@@ -23,6 +23,7 @@ type flight struct {
 	told     int                // what it knows of
 	leisure  context.Context    // done when somebody waits for the flight, or the daemon stops
 	hurry    context.CancelFunc // ends leisure
+	same     chan struct{}      // closed when the record was read and is what was held
 	done     chan struct{}      // closed when the rest is set
 	injector *Injector
 	until    time.Time // when what the store was lent ends; zero: never
@@ -63,16 +64,42 @@ type outcome struct {
 
 // launch starts a flight; the lock is held. What is held is served meanwhile.
 func (s *Source) launch(now time.Time) *flight {
-	f := &flight{told: s.told, done: make(chan struct{})}
+	f := &flight{told: s.told, done: make(chan struct{}), same: make(chan struct{})}
 	f.leisure, f.hurry = context.WithCancel(s.o.Life)
 	j := job{
 		start: now, record: s.record, injector: s.injector, need: s.need(now), stale: s.stale(now), rejected: s.rejected,
 		mayMint: !now.Before(s.retryMint), mayForce: now.Sub(s.forced) >= forcePause,
 	}
 	s.flight = f
-	s.publish(now, now.Add(s.o.MaxStale))
+	if s.overdue(now) { // whoever comes now waits a moment for it
+		s.view.Store(&view{})
+	} else {
+		s.publish(now, s.read.Add(s.ttl()))
+	}
 	go s.fly(f, j)
 	return f
+}
+
+// reads waits a moment for the reading of an overdue record. false: the record is
+// what it was, or the store is slow; what is held serves meanwhile.
+func (s *Source) reads(ctx context.Context, f *flight) (landed bool) {
+	t := time.NewTimer(overdueWait)
+	defer t.Stop()
+	select {
+	case <-f.done:
+		return true
+	case <-f.same:
+		return false
+	case <-t.C:
+	case <-ctx.Done():
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); s.flight == f { // nobody else waits for it
+		s.publish(now, now.Add(s.o.MaxStale))
+	}
+	return false
 }
 
 // fly runs on the daemon's life: a caller that leaves does not end it.
@@ -117,6 +144,9 @@ func (s *Source) fetch(f *flight, j job) (o outcome) {
 		}
 	default:
 		o.changed = record == nil || !same(record, c)
+		if !o.changed {
+			close(f.same)
+		}
 		o.record, record = c, c
 	}
 	if o.changed || j.due() && j.mayMint {

@@ -56,10 +56,10 @@ type view struct {
 type SourceStatus struct {
 	Type        string
 	Version     int
-	ExpiresAt   time.Time    // of the held token; zero: it does not expire, or none is held
+	ExpiresAt   time.Time    // of the held token or certificate; zero: it does not expire, or none is held
 	LastRefresh time.Time    // of a token, by whomever; zero: none yet
 	NextRefresh time.Time    // of a token; zero: none is planned
-	GrantEnds   time.Time    // of the refresh token; zero: not known, or a token can be had without it
+	GrantEnds   time.Time    // of the refresh token or the certificate; zero: not known, or a token can be had without it
 	LastError   *fault.Fault // of the last reading or minting, or that the grant is dead; nil: it worked
 }
 
@@ -112,13 +112,19 @@ func (s *Source) wait(ctx context.Context) (*Injector, error) {
 		s.mu.Lock()
 		now := time.Now()
 		i, err := s.serve(now)
-		f, told := s.flight, s.told
+		f, told, overdue := s.flight, s.told, s.overdue(now)
 		if f == nil && !now.Before(s.nextFlight(now)) {
 			f = s.launch(now)
 		}
 		s.mu.Unlock()
-		if i != nil || err != nil {
+		if err != nil || i != nil && (!overdue || f == nil) {
 			return i, err
+		}
+		if i != nil {
+			if s.reads(ctx, f) {
+				continue
+			}
+			return i, nil
 		}
 		f.hurry() // it may have begun when nobody waited
 		select {
@@ -170,16 +176,16 @@ func (s *Source) Take(got Obtained) {
 	s.publish(now, s.nextFlight(now))
 }
 
-// Tick renews a token that is due, if it was used since the last time: so no
-// request has to wait for it. A token that nobody uses lapses.
+// Tick renews a token that is due, and reads a record that soon is, if it was used
+// since the last time: so no request has to wait for it. A token that nobody uses
+// lapses.
 func (s *Source) Tick(now time.Time) {
 	if !s.used.Load() {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := s.injector
-	if i == nil || i.Expiry.IsZero() || s.flight != nil || now.Before(i.renewal()) || now.Before(s.nextFlight(now)) {
+	if s.injector == nil || s.flight != nil || !s.ripe(now) {
 		return
 	}
 	s.used.Store(false)
@@ -202,6 +208,9 @@ func (s *Source) Status() SourceStatus {
 		if g.Dead != nil && !dead {
 			dead, st.LastError = true, g.Dead
 		}
+	}
+	if s.injector != nil && !s.injector.Ends.IsZero() {
+		st.ExpiresAt, st.GrantEnds = s.injector.Ends, s.injector.Ends
 	}
 	if s.injector != nil && !s.injector.Expiry.IsZero() {
 		st.ExpiresAt = s.injector.Expiry

@@ -14,6 +14,8 @@ const (
 	marginPart  = 5                      // or this part of its life, whichever is less
 	lentPart    = 5                      // what the store was lent is read again when this part of what it had at the last reading is left
 	forcePause  = 30 * time.Second       // between two refreshes that an upstream's refusal led to
+	aheadPart   = 5                      // this part of its time before a record in use has to be read, it is
+	overdueWait = 250 * time.Millisecond // for a reading that is overdue; then what is held serves
 	readPause   = time.Second            // between two readings while there is nothing to serve, or near the end of what was lent
 	firstReread = 100 * time.Millisecond // between two readings that refusals led to and that brought nothing; doubles
 	lastReread  = 5 * time.Second        // and ends here
@@ -74,6 +76,31 @@ func (s *Source) need(now time.Time) credential.Need {
 		return credential.Aging
 	}
 	return credential.Missing
+}
+
+// overdue: the record may have changed, and nothing says that the store is away.
+func (s *Source) overdue(now time.Time) bool {
+	return s.storeFault == nil && s.told == s.heard && s.usable(now) && !now.Before(s.read.Add(s.o.TTL))
+}
+
+// ripe: something is due, or the record soon has to be read.
+func (s *Source) ripe(now time.Time) bool {
+	if now.Before(s.retryRead) || s.told != s.heard {
+		return false
+	}
+	if i := s.injector; !i.Expiry.IsZero() && !now.Before(i.renewal()) && !now.Before(s.nextFlight(now)) {
+		return true
+	}
+	return s.storeFault == nil && !now.Before(s.read.Add(s.o.TTL-s.o.TTL/aheadPart))
+}
+
+// ttl is how long what is held is served without asking; while the store is away
+// as long as it may be served at all.
+func (s *Source) ttl() time.Duration {
+	if s.storeFault != nil {
+		return s.o.MaxStale
+	}
+	return s.o.TTL
 }
 
 func (s *Source) stale(now time.Time) bool { return !now.Before(s.read.Add(s.o.MaxStale)) }
