@@ -41,6 +41,7 @@ var homes = map[string]struct{ home, why string }{
 	"github.com/BurntSushi/toml":         {"configs", "nobody else knows the file's form"},
 	"golang.org/x/oauth2":                {"auth", "its client, retries and errors need taming in one place"},
 	"github.com/go-jose/go-jose/v4":      {"auth", "what is signed, and by which algorithm, is one decision"},
+	"github.com/aws/aws-sdk-go-v2":       {"auth", "what is signed, and by which algorithm, is one decision"},
 	"github.com/hashicorp/vault/api":     {"vault", "its errors and retries need taming in one place"},
 	"github.com/sony/gobreaker":          {"vault", "when Vault counts as away is one decision"},
 	"github.com/elazarl/goproxy":         {"proxy", "it answers CONNECT and no more"},

@@ -4,15 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
-	"strings"
 	"testing"
 	"time"
 )
@@ -43,7 +38,7 @@ type Toxic struct {
 // with the test.
 func StartToxiproxy(t testing.TB, upstream string) *Toxiproxy {
 	t.Helper()
-	bin, err := buildToxiproxy()
+	bin, err := goInstall("toxiproxy", toxiproxyModule+"/cmd/server", toxiproxyVersion)
 	if err != nil {
 		t.Fatalf("toxiproxy does not build: %v", err)
 	}
@@ -149,26 +144,4 @@ func (p *Toxiproxy) call(t testing.TB, method, path string, in, out any) {
 			t.Fatalf("toxiproxy: %s %s: %v", method, path, err)
 		}
 	}
-}
-
-// buildToxiproxy gives the path of the toxiproxy server, built from its Go module if it is not in the cache.
-func buildToxiproxy() (string, error) {
-	cache, err := cacheDir()
-	if err != nil {
-		return "", err
-	}
-	bin := filepath.Join(cache, "toxiproxy-"+toxiproxyVersion+"-"+strings.ReplaceAll(runtime.Version(), " ", "_"))
-	return bin, once(bin, func() error {
-		made := bin + ".new"
-		cmd := exec.Command("go", "install", "-trimpath", "-ldflags=-s -w", toxiproxyModule+"/cmd/server@v"+toxiproxyVersion)
-		cmd.Dir = cache // a folder of no module
-		cmd.Env = append(os.Environ(), "GOBIN="+made, "GOFLAGS=-mod=mod", "GOWORK=off")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("go install: %w\n%s", err, out)
-		}
-		if err := os.Rename(filepath.Join(made, "server"), bin); err != nil {
-			return err
-		}
-		return os.Remove(made)
-	})
 }
