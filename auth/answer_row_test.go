@@ -116,16 +116,19 @@ func TestRowAnswersWithoutTokens(t *testing.T) {
 // RT-11: tokens in what is no grant are none: a server that echoes what it was
 // sent does not make us go round in circles.
 func TestRowEchoedTokens(t *testing.T) {
-	for _, status := range []int{400, 401, 500, 200} {
-		server := newRotating()
+	for _, tc := range []struct {
+		status  int
+		refresh string
+	}{{400, "rt-0"}, {400, "rt-evil"}, {401, "rt-evil"}, {500, "rt-evil"}, {200, "rt-0"}} {
+		server, status := newRotating(), tc.status
 		server.before = func(int) (int, string) {
-			return status, `{"error":"invalid_client","refresh_token":"rt-0","access_token":"at-evil"}`
+			return status, `{"error":"invalid_client","refresh_token":"` + tc.refresh + `","access_token":"at-evil"}`
 		}
 		k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true})
 		if got, err := k.obtain(""); err == nil {
 			t.Errorf("RT-11: %d gives %q", status, got)
 		}
-		if c := k.stored(t); !c.Field("access_token").Empty() || server.posts() != 1 {
+		if c := k.stored(t); !c.Field("access_token").Empty() || c.Field("refresh_token").Reveal() != "rt-0" || server.posts() != 1 {
 			t.Errorf("RT-11: after %d the record holds %v, %d posts", status, c.Names(), server.posts())
 		}
 	}

@@ -266,6 +266,31 @@ func testLostReply(t *testing.T, arrives bool, grace time.Duration, loss error, 
 	}
 }
 
+// RT-10: a refresh token whose answer was lost twice is never sent a third time.
+func TestRowLostTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		posts, dir := 0, t.TempDir()
+		road := roundTrip(func(req *http.Request) (*http.Response, error) {
+			trace(req)
+			if req.Method != http.MethodPost {
+				return answered(req, 404, ""), nil
+			}
+			posts++
+			return nil, syscall.ECONNRESET
+		})
+		k := keep(t, dir, newRotating(), grantStore(), KeeperOptions{Required: true})
+		var err error
+		for range 20 {
+			_, err = k.through(road, "")
+			time.Sleep(time.Minute)
+			k = k.again(t, dir)
+		}
+		if !errors.Is(err, fault.ReauthorizationRequired) || posts != 2 || strings.Count(k.log.String(), "level=ERROR") != 1 {
+			t.Errorf("RT-10: %v after %d posts; the log:\n%s", err, posts, k.log)
+		}
+	})
+}
+
 // RT-10: what never left us is not counted as sent.
 func TestRowNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

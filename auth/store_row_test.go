@@ -132,6 +132,40 @@ func TestRowConflictAfterRotation(t *testing.T) {
 	}
 }
 
+// RT-06: an answer that is not in the store yet is written before its refresh
+// token is spent, whatever was written to the record meanwhile, and nothing of it
+// is left behind.
+func TestRowUnwrittenAnswerGoesFirst(t *testing.T) {
+	for _, edited := range []bool{false, true} {
+		server, store := newRotating(), &faulty{Store: grantStore()}
+		k := keep(t, t.TempDir(), server, store.Store, KeeperOptions{Store: store, Required: true, Reached: func(point string) {
+			if point == "publishing" {
+				store.breaks(fails(fault.New(fault.VaultUnreachable, "", nil)))
+			}
+		}})
+		k.want(t, "", "at-1") // nobody runs the keeper: it stays in memory
+		k.refuses(t, "at-1", fault.VaultUnreachable)
+		if server.posts() != 1 {
+			t.Fatalf("RT-06: a token that only this process knows was spent")
+		}
+		k.o.Reached = func(string) {}
+		store.breaks(nil)
+		if edited {
+			k.edit(t, func(c *credential.Credential) { c.Description = "mine" })
+		}
+		k.want(t, "at-1", "at-2")
+		if c := k.stored(t); edited && c.Description != "mine" || c.Field("refresh_token").Reveal() != "rt-2" || server.reused != 0 {
+			t.Errorf("RT-06: after %d posts, %d of them reuses, the store holds %q and %v", server.posts(), server.reused, c.Description, c.Names())
+		}
+		if cl, _ := claimOf(k.stored(t)); cl.Gen != 2 {
+			t.Errorf("RT-06: claim %+v", cl)
+		}
+		if _, open := k.o.Journal.state(); open != 0 {
+			t.Errorf("RT-06: %d entries are left in the journal", open)
+		}
+	}
+}
+
 // RT-06: a grant that a person put in while another was refreshed stands.
 func TestRowReplacedAfterRotation(t *testing.T) {
 	server := newRotating()

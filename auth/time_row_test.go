@@ -215,7 +215,7 @@ func TestRowManyEndAtOnce(t *testing.T) {
 			for _, s := range sources {
 				s.Tick(now)
 			}
-			if time.Since(began) == 27*time.Minute { // the queue is long by now
+			if time.Since(began) == 26*time.Minute { // the queue is long by now
 				s := sources[len(sources)-1]
 				s.Reject(get(t, s))
 				get(t, s)
