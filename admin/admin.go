@@ -25,10 +25,11 @@ type Options struct {
 	Checker  *checker.Checker
 	History  *checker.History
 	Gatherer prometheus.Gatherer
-	Token    secret.Value  // of the TCP listener; empty: nobody gets in there
-	CAPEM    func() []byte // the local CA's certificate
-	Hosts    []string      // Host names of the TCP listener besides loopback
-	Log      *slog.Logger  // nil: nothing is logged
+	Token    secret.Value              // of the TCP listener; empty: nobody gets in there
+	CAPEM    func() []byte             // the local CA's certificate
+	Referred func(credential.Ref) bool // whether the configuration says where in Vault the credential lies; nil: of none
+	Hosts    []string                  // Host names of the TCP listener besides loopback
+	Log      *slog.Logger              // nil: nothing is logged
 }
 
 // Server serves the admin API. Its handlers may be used by several listeners.

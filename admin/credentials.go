@@ -133,7 +133,7 @@ func (s *Server) deleteCredential(w http.ResponseWriter, r *http.Request) error 
 	switch {
 	case err == nil:
 		err = match(r, c)
-	case ref.Validate() == nil && fault.From(err).Code == fault.Internal: // it cannot be read, but it can go
+	case ref.Validate() == nil && (fault.From(err).Code == fault.Internal || s.referred(ref)): // it cannot be read, but it can go, or not
 		err = nil
 	}
 	if err != nil {

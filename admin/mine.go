@@ -78,7 +78,7 @@ func (s *Server) owned(ctx context.Context, refs []credential.Ref) ([]owned, err
 			item.Status = string(checker.Standing(s.o.Daemon.Status(c).LastError, s.o.History.Last(ref.String())))
 		case away(ctx, err):
 			return err
-		case fault.From(err).Code == fault.CredentialNotFound:
+		case fault.From(err).Code == fault.CredentialNotFound && !s.referred(ref):
 			return nil
 		}
 		all[i] = item

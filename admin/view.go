@@ -87,7 +87,8 @@ func when(t time.Time) *time.Time {
 }
 
 // views gives the views of the records of refs. One that is gone meanwhile is
-// left out; one that cannot be read is shown as an error, unless the store is away.
+// left out, unless the configuration names it; one that cannot be read is shown as
+// an error, unless the store is away.
 func (s *Server) views(ctx context.Context, refs []credential.Ref) ([]view, error) {
 	all := make([]*view, len(refs))
 	err := each(ctx, len(refs), func(ctx context.Context, i int) error {
@@ -98,7 +99,7 @@ func (s *Server) views(ctx context.Context, refs []credential.Ref) ([]view, erro
 			all[i] = &v
 		case away(ctx, err):
 			return err
-		case fault.From(err).Code != fault.CredentialNotFound:
+		case fault.From(err).Code != fault.CredentialNotFound || s.referred(refs[i]):
 			v := s.unreadable(refs[i], err)
 			all[i] = &v
 		}
@@ -113,10 +114,15 @@ func (s *Server) views(ctx context.Context, refs []credential.Ref) ([]view, erro
 	return views, err
 }
 
+// referred reports whether the configuration says where the credential lies.
+func (s *Server) referred(ref credential.Ref) bool {
+	return s.o.Referred != nil && s.o.Referred(ref)
+}
+
 // away reports whether err says that the store itself does not serve.
 func away(ctx context.Context, err error) bool {
 	switch fault.From(err).Code {
-	case fault.VaultUnreachable, fault.VaultSealed, fault.VaultDenied, fault.Timeout:
+	case fault.VaultUnreachable, fault.VaultSealed, fault.Timeout:
 		return true
 	}
 	return ctx.Err() != nil

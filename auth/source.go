@@ -157,7 +157,7 @@ func (s *Source) Reject(i *Injector) {
 func (s *Source) Changed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.retryMint, s.retryRead, s.mintFault = time.Time{}, time.Time{}, nil
+	s.retryMint, s.retryRead, s.mintFault, s.storeFault = time.Time{}, time.Time{}, nil, nil
 	s.mints, s.rereads, s.rereadAfter = 0, 0, time.Time{}
 	s.tell()
 }

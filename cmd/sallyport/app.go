@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -108,7 +111,7 @@ func (a *app) buildAdmin(cfg *configs.Config) error {
 		Store: a.store, Apps: a.apps(), Daemon: a, Connects: a.connector(check, history),
 		Table: func() *provider.Table { return a.cfg.Load().Table }, Checker: check,
 		History: history, Gatherer: a.registry, Token: token,
-		CAPEM: a.ca.PEM, Hosts: append(publicHost(cfg), cfg.Admin.Hosts...), Log: a.log,
+		CAPEM: a.ca.PEM, Referred: a.referred, Hosts: append(publicHost(cfg), cfg.Admin.Hosts...), Log: a.log,
 	})
 	return nil
 }
@@ -127,6 +130,11 @@ func (a *app) certified(p *provider.Provider, cert *tls.Certificate) http.RoundT
 	return a.upstream.Transport(p, cert)
 }
 
+// referred reports whether the configuration says where in Vault a credential lies.
+func (a *app) referred(ref credential.Ref) bool {
+	return slices.ContainsFunc(a.cfg.Load().Credentials, func(c configs.Credential) bool { return c.Ref == ref })
+}
+
 // own gives the daemon's TCP listeners.
 func (a *app) own() []netip.AddrPort {
 	if a.doors == nil {
@@ -135,14 +143,27 @@ func (a *app) own() []netip.AddrPort {
 	return a.doors.addresses()
 }
 
-// vaultToken takes $VAULT_TOKEN for the token method where no file is set. It
-// does not stay in the environment, which children and dumps would show.
+// vaultToken takes $VAULT_TOKEN for the token method where no file is set. None of
+// Vault's variables stays in the environment: children and dumps would show the
+// token, and Vault's client reads more of them than we do.
 func vaultToken(cfg *configs.Config, getenv func(string) string) (secret.Value, error) {
+	if err := dropVaultVariables(); err != nil {
+		return secret.Value{}, err
+	}
 	if !cfg.UsesVault() || cfg.Vault.Auth.Method != "token" || cfg.Vault.Auth.TokenFile != "" {
 		return secret.Value{}, nil
 	}
-	v := secret.New(getenv("VAULT_TOKEN"))
-	return v, os.Unsetenv("VAULT_TOKEN")
+	return secret.New(getenv("VAULT_TOKEN")), nil
+}
+
+func dropVaultVariables() error {
+	var errs []error
+	for _, kv := range os.Environ() {
+		if name, _, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "VAULT_") {
+			errs = append(errs, os.Unsetenv(name))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // maxConnections leaves two descriptors for each runner's connection, its own

@@ -44,6 +44,9 @@ func (c *cli) openStoreDirect(ctx context.Context) (credential.Store, *configs.C
 	if cfg.Store.Backend != "vault" && cfg.Store.Key == "" { // Vault holds others' secrets, if anything
 		return store, cfg, func() error { return nil }, nil
 	}
+	if err := ownSecretID(cfg); err != nil {
+		return nil, nil, nil, err
+	}
 	logout, err := logIn(ctx, v)
 	if err != nil {
 		return nil, nil, nil, err

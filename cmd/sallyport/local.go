@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/admin"
+	"github.com/sallyport/sallyport/configs"
 	"github.com/sallyport/sallyport/vault"
 )
 
@@ -20,6 +22,9 @@ func (c *cli) openLocal(ctx context.Context) (*admin.Server, func() error, error
 	}
 	dir, err := c.stateDir()
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := ownSecretID(cfg); err != nil {
 		return nil, nil, err
 	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -44,6 +49,25 @@ func (c *cli) openLocal(ctx context.Context) (*admin.Server, func() error, error
 		stop()
 		return errors.Join(<-kept, a.close(), logout())
 	}, nil
+}
+
+// secretIDVariable sets vault.auth.secret_id_file for one command.
+const secretIDVariable = "SALLYPORT_VAULT_AUTH_SECRET_ID_FILE"
+
+// spendsSecretID reports whether a login would use up the wrapped secret id that
+// the configuration has for the daemon.
+func spendsSecretID(cfg *configs.Config) bool {
+	return cfg.UsesVault() && cfg.Vault.Auth.Method == "approle" && cfg.Vault.Auth.SecretIDWrapped && !slices.Contains(cfg.EnvUsed, secretIDVariable)
+}
+
+// ownSecretID refuses to use it up.
+func ownSecretID(cfg *configs.Config) error {
+	if !spendsSecretID(cfg) {
+		return nil
+	}
+	return try(errors.New("the wrapped secret id is good for one login, which is the daemon's"),
+		"give this command a wrapped secret id of its own: "+secretIDVariable+"=FILE",
+		"or another login: SALLYPORT_VAULT_AUTH_METHOD=token VAULT_TOKEN=...")
 }
 
 // loginWait is how long a command waits for its login to Vault.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 
 	"github.com/sallyport/sallyport/admin"
 	"github.com/sallyport/sallyport/configs"
+	"github.com/sallyport/sallyport/internal/credential"
 )
 
 // Reload implements admin.Daemon: it reads the configuration anew and swaps it
@@ -54,10 +56,33 @@ func (a *app) apply(cfg *configs.Config) error {
 	a.cfg.Store(cfg)
 	setLevel(&a.level, cfg)
 	a.proxy.Swap(proxyConfig(cfg, callers, a.upstream))
+	for _, ref := range moved(old, cfg) {
+		a.proxy.Changed(ref)
+	}
 	for _, w := range cfg.Warnings {
 		a.log.Warn(w)
 	}
 	return nil
+}
+
+// moved are the credentials whose secret another configuration says to lie
+// elsewhere.
+func moved(old, cfg *configs.Config) []credential.Ref {
+	if old == nil {
+		return nil
+	}
+	was := map[credential.Ref]configs.Credential{}
+	for _, c := range old.Credentials {
+		was[c.Ref] = c
+	}
+	var refs []credential.Ref
+	for _, c := range cfg.Credentials {
+		if before, ok := was[c.Ref]; !ok || !reflect.DeepEqual(before, c) {
+			refs = append(refs, c.Ref)
+		}
+		delete(was, c.Ref)
+	}
+	return slices.AppendSeq(refs, maps.Keys(was))
 }
 
 func sameRoad(a, b *configs.Config) bool {

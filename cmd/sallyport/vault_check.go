@@ -57,14 +57,14 @@ func (c *cli) inspect(ctx context.Context, u *vaultUse, r *vaultReport) error {
 	case !u.given:
 		return stepFailed("login", fault.VaultDenied, "there is no token to log in with", "set [vault.auth] token_file, or VAULT_TOKEN")
 	}
+	if err := ownSecretID(u.cfg); err != nil {
+		return err
+	}
 	logout, err := logIn(ctx, u.Vault)
 	if err != nil {
 		return notLoggedIn(err, u.cfg)
 	}
 	defer func() { _ = logout() }()
-	if u.cfg.Vault.Auth.SecretIDWrapped {
-		c.note("the wrapped secret id is used up now; the daemon needs a new one")
-	}
 	return c.inspectToken(ctx, u, r)
 }
 

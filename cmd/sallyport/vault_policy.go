@@ -76,7 +76,7 @@ func (u *vaultUse) logInOnce(ctx context.Context) (logout func() error, err erro
 	switch {
 	case !u.given:
 		return nil, errors.New("there is no token: [vault.auth] token_file and $VAULT_TOKEN are not set")
-	case u.cfg.Vault.Auth.SecretIDWrapped:
+	case spendsSecretID(u.cfg):
 		return nil, errors.New("the wrapped secret id is good for one login, which is the daemon's")
 	}
 	return logIn(ctx, u.Vault)

@@ -40,7 +40,10 @@ func (c *Credential) Data() map[string]any {
 		}
 		m[k] = v.Reveal()
 	}
-	m["provider"], m["type"] = c.Ref.Provider, c.Type
+	m["provider"] = c.Ref.Provider
+	if c.Type != "" {
+		m["type"] = c.Type
+	}
 	if c.Description != "" {
 		m["description"] = c.Description
 	}

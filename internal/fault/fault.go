@@ -58,6 +58,9 @@ func New(code Code, detail string, err error) *Fault {
 
 // Error gives the code, the detail and the wrapped chain, for the log.
 func (f *Fault) Error() string {
+	if g, ok := f.Err.(*Fault); ok && g.Code == f.Code && (f.Detail == "" || f.Detail == g.Detail) { //nolint:errorlint // the very next in the chain
+		return g.Error() // it says as much, and more
+	}
 	s := string(f.Code)
 	if f.Detail != "" {
 		s += ": " + f.Detail
