@@ -85,13 +85,20 @@ func macIn(enc *base64.Encoding, h func() hash.Hash, key []byte, text string) st
 func httpDate(now time.Time) string { return now.UTC().Format(http.TimeFormat) }
 
 // named gives the lower-case names of the fields that begin with prefix, sorted,
-// each with its value, as "name:value\n". Several values are one list.
+// each with its value, as "name:value\n". Servers differ in how they write a field
+// that comes more than once, so it goes out as one list.
 func named(h http.Header, prefix string) string {
 	var lines []string
 	for name, values := range h {
-		if lower := strings.ToLower(name); strings.HasPrefix(lower, prefix) {
-			lines = append(lines, lower+":"+strings.TrimSpace(strings.Join(values, ","))+"\n")
+		lower := strings.ToLower(name)
+		if !strings.HasPrefix(lower, prefix) {
+			continue
 		}
+		if len(values) > 1 {
+			values = []string{strings.Join(values, ",")}
+			h[name] = values
+		}
+		lines = append(lines, lower+":"+strings.TrimSpace(strings.Join(values, ""))+"\n")
 	}
 	slices.SortFunc(lines, func(a, b string) int {
 		an, _, _ := strings.Cut(a, ":")

@@ -43,26 +43,34 @@ func (s azure) sign(req *http.Request, now time.Time) error {
 			return err
 		}
 	}
-	resource, err := s.resource(req.URL)
-	if err != nil {
-		return err
-	}
 	req.Header["X-Ms-Date"] = []string{httpDate(now)}
 	if req.Header.Get("X-Ms-Version") == "" {
 		req.Header["X-Ms-Version"] = []string{azureVersion}
+	}
+	text, err := s.text(req)
+	if err != nil {
+		return err
+	}
+	req.Header["Authorization"] = []string{"SharedKey " + s.id + ":" + mac(sha256.New, s.key, text)}
+	return nil
+}
+
+// text is what is signed.
+func (s azure) text(req *http.Request) (string, error) {
+	resource, err := s.resource(req.URL)
+	if err != nil {
+		return "", err
 	}
 	length := ""
 	if req.ContentLength > 0 {
 		length = strconv.FormatInt(req.ContentLength, 10)
 	}
 	get := req.Header.Get
-	text := strings.Join([]string{
+	return strings.Join([]string{
 		req.Method, get("Content-Encoding"), get("Content-Language"), length, get("Content-Md5"), get("Content-Type"), "", // x-ms-date stands for Date
 		get("If-Modified-Since"), get("If-Match"), get("If-None-Match"), get("If-Unmodified-Since"), get("Range"),
 		named(req.Header, "x-ms-") + resource,
-	}, "\n")
-	req.Header["Authorization"] = []string{"SharedKey " + s.id + ":" + mac(sha256.New, s.key, text)}
-	return nil
+	}, "\n"), nil
 }
 
 // resource is the account, the path and the parameters, each in a line of its own.

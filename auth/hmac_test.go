@@ -130,6 +130,31 @@ func TestGoogleMaps(t *testing.T) {
 	}
 }
 
+// The text of "Authorize with Shared Key" in Microsoft's documentation, and a signature that Azurite 3.37, Microsoft's
+// emulator, takes for its public account.
+func TestAzureStorage(t *testing.T) {
+	req := rawRequest(t, "GET", "https://myaccount.blob.core.windows.net", "/mycontainer?restype=container&timeout=20&COMP=metadata", "",
+		"X-Ms-Version", "2015-02-21", "X-Ms-Date", "Fri, 26 Jun 2015 23:39:12 GMT", "Accept", "*/*")
+	want := "GET\n\n\n\n\n\n\n\n\n\n\n\nx-ms-date:Fri, 26 Jun 2015 23:39:12 GMT\nx-ms-version:2015-02-21\n/myaccount/mycontainer\ncomp:metadata\nrestype:container\ntimeout:20"
+	if got, err := (azure{keyed{id: "myaccount"}}).text(req); err != nil || got != want {
+		t.Errorf("got  %q %v\nwant %q", got, err, want)
+	}
+	req = rawRequest(t, "PUT", "http://127.0.0.1:10000", "/devstoreaccount1/box/a%20b.txt", "hello", "Content-Type", "text/plain",
+		"X-Ms-Blob-Type", "BlockBlob", "X-Ms-Meta-B", "x  y", "X-Ms-Meta-A", "1", "X-Ms-Meta-A", "2", "x_ms_date", "evil", "If-None-Match", "*")
+	c := hmacRecord("devstoreaccount1", "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==")
+	if err := signedAt(t, schemed("azure-storage"), c, "20150626T233912Z", req); err != nil {
+		t.Fatal(err)
+	}
+	if got := req.Header.Get("Authorization"); got != "SharedKey devstoreaccount1:VfsKGPfQA40MEC78xpl71ytNDaOee/IKI5VR7x5g65c=" || len(req.Header) != 8 || req.Header.Get("X-Ms-Meta-A") != "1,2" {
+		t.Errorf("%v", req.Header)
+	}
+	unknown := request(t, "https://myaccount.blob.core.windows.net/box/file")
+	unknown.Body, unknown.ContentLength = io.NopCloser(strings.NewReader("hello")), -1
+	if i := mustMint(t, schemed("azure-storage"), c); i.BodyNeed(unknown) != BodyInMemory || i.Inject(unknown) != nil || unknown.ContentLength != 5 {
+		t.Errorf("a body of unknown length is sent with length %d", unknown.ContentLength)
+	}
+}
+
 func TestHMACRefuses(t *testing.T) {
 	for _, tc := range []struct {
 		name string

@@ -46,7 +46,7 @@ func NewCA(tb testing.TB) *CA {
 	return ca
 }
 
-// Leaf makes a server certificate for names and addresses. file holds the
+// Leaf makes a certificate, for servers and clients, for names and addresses. file holds the
 // certificate and its key as PEM, for servers that read one from a file.
 func (ca *CA) Leaf(tb testing.TB, names ...string) (leaf tls.Certificate, file string) {
 	tb.Helper()
@@ -74,7 +74,7 @@ func (ca *CA) leaf(tb testing.TB, end time.Time, names ...string) (leaf tls.Cert
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: names[0]}, NotBefore: ca.cert.NotBefore,
-		NotAfter: end, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		NotAfter: end, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	if parent.Raw == nil {
 		parent = template
