@@ -40,6 +40,7 @@ type claim struct {
 	Token     string     `json:"token,omitempty"`     // fingerprint of the refresh token it is about
 	Sent      int        `json:"sent,omitempty"`      // how often that was sent without an answer
 	First     *time.Time `json:"first,omitempty"`     // when it was sent first
+	Stays     bool       `json:"stays,omitempty"`     // the last answer brought no other refresh token: it is likely good for more than one use
 	Failed    int        `json:"failed,omitempty"`    // how often in a row nothing was sent, or the server was too busy
 	After     *time.Time `json:"after,omitempty"`     // the server is not to be asked before
 	Wait      float64    `json:"wait,omitempty"`      // seconds that After was away when it was set
@@ -98,7 +99,7 @@ func (cl claim) write(c *credential.Credential) {
 	c.Set(credential.StateField, secret.New(string(b)))
 }
 
-var claimMembers = []string{"v", "gen", "state", "id", "owner", "journaled", "token", "sent", "first", "failed", "after", "wait", "ends", "dead"}
+var claimMembers = []string{"v", "gen", "state", "id", "owner", "journaled", "token", "sent", "first", "stays", "failed", "after", "wait", "ends", "dead"}
 
 // about drops what the claim says of another refresh token than the record's.
 func (cl claim) about(token string) claim {
@@ -114,6 +115,12 @@ func (cl claim) about(token string) claim {
 func (cl claim) rest(d time.Duration, now time.Time) claim {
 	cl.After, cl.Wait = timePtr(now.Add(d)), d.Seconds()
 	return cl
+}
+
+// fails rests for longer and longer, and for least at least.
+func (cl claim) fails(least time.Duration, now time.Time) claim {
+	cl.Failed++
+	return cl.rest(max(least, min(firstRetry<<min(cl.Failed-1, 10), lastRetry)), now)
 }
 
 // rested ends that.

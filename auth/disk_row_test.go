@@ -13,7 +13,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/secret"
 )
 
 // childDir names the folder of the parent in a process that a test starts of its
@@ -188,6 +190,62 @@ func TestRowNeitherJournalNorStore(t *testing.T) {
 	}
 	if c := k.stored(t); c.Field("refresh_token").Reveal() != "rt-1" || server.posts() != 1 {
 		t.Errorf("RT-09: after %d posts the store holds %v", server.posts(), c.Names())
+	}
+}
+
+// LK-01, LK-03, LK-14: no token, and nothing of the client's secret, is in the log,
+// the metrics, a fault, the record's bookkeeping, or a file of the journal.
+func TestRowNoTokenIsSeen(t *testing.T) {
+	server, store, dir, reg := newRotating(), grantStore(), t.TempDir(), prometheus.NewRegistry()
+	server.valid = canary
+	answers := []string{
+		fmt.Sprintf(`{"access_token":%q,"refresh_token":%q,"scope":"a"}`, canary, canary+"1"),
+		fmt.Sprintf(`{"error":"invalid_client","error_description":%q,"refresh_token":%q}`, canary, canary),
+		fmt.Sprintf(`<html>%s`, canary), fmt.Sprintf(`{"refresh_token":%q,"acc`, canary+"2"), `{"error":"invalid_grant"}`,
+	}
+	server.before = func(n int) (int, string) {
+		return map[bool]int{true: 200, false: 400}[n != 2 && n != 5], answers[n-1]
+	}
+	k := keep(t, dir, server, store, KeeperOptions{Required: true, Metrics: NewMetrics(reg)})
+	k.edit(t, func(c *credential.Credential) {
+		c.Set("refresh_token", secret.New(canary))
+		c.Set("client_secret", secret.New(canary))
+	})
+	look := func(what string) {
+		t.Helper()
+		scan(t, what+": the log", k.log.String())
+		families, err := reg.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		scan(t, what+": the metrics", fmt.Sprint(families))
+		scan(t, what+": the record's bookkeeping", k.stored(t).Field(credential.StateField).Reveal())
+		files, err := filepath.Glob(filepath.Join(dir, "journal", "*"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no journal: %v", err)
+		}
+		for _, file := range files {
+			b, _ := os.ReadFile(file)
+			scan(t, what+": the journal", string(b))
+		}
+	}
+	k.o.Reached = func(point string) { look(point) }
+	have := ""
+	for n := range answers {
+		got, err := k.obtain(have)
+		if err != nil {
+			scan(t, "a fault", fmt.Sprintf("%v %+v %#v", err, err, fault.From(err)))
+		} else {
+			have = got
+		}
+		look(fmt.Sprint("after answer ", n))
+		k.edit(t, func(c *credential.Credential) {
+			cl, _ := claimOf(c)
+			cl.rested().write(c)
+		})
+	}
+	if server.posts() != len(answers) {
+		t.Errorf("%d posts, want one for each answer", server.posts())
 	}
 }
 

@@ -24,8 +24,9 @@ import (
 type entry struct {
 	V          int       `json:"v"`
 	Credential string    `json:"credential"`
-	ID         string    `json:"id"`    // of the claim
-	Token      string    `json:"token"` // fingerprint of the refresh token
+	ID         string    `json:"id"`      // of the claim
+	Token      string    `json:"token"`   // fingerprint of the refresh token
+	Version    int       `json:"version"` // of the record, as it was claimed
 	At         time.Time `json:"at"`
 	Reply      *reply    `json:"reply,omitempty"`   // nil: none has come yet
 	Refused    bool      `json:"refused,omitempty"` // the server refused the refresh token for good
@@ -200,6 +201,20 @@ func (j *Journal) get(id string) *entry {
 		return &entry{ID: id}
 	}
 	return j.entries[id]
+}
+
+// moot reports whether what an entry is about is over: the record has gone on, to
+// another refresh token. A record that is older than the entry was read from a
+// copy that lags.
+func (e *entry) moot(version int, token string) bool { return version > e.Version && token != e.Token }
+
+// prune drops the entries of a credential that are moot.
+func (j *Journal) prune(credential string, version int, token string) {
+	for _, e := range j.all() {
+		if e.Credential == credential && e.moot(version, token) {
+			j.drop(e.ID)
+		}
+	}
 }
 
 // settled gives the entry that tells what became of a refresh token; nil: none does.

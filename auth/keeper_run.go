@@ -11,8 +11,11 @@ import (
 	"github.com/sallyport/sallyport/internal/fault"
 )
 
-// recoverEvery is how soon what an earlier process left is tried again.
-const recoverEvery = 2 * time.Second
+// How soon what an earlier process left is tried again; doubles.
+const (
+	firstRecover = 2 * time.Second
+	lastRecover  = time.Minute
+)
 
 // Run takes over what an earlier process received and could not store, and
 // writes into the store what this one could not. It ends with ctx.
@@ -21,13 +24,15 @@ func (k *Keeper) Run(ctx context.Context) error {
 	defer left.Stop()
 	due := time.NewTimer(time.Hour)
 	defer due.Stop()
+	again := firstRecover
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-left.C:
 			if !k.takeOverAll(ctx) {
-				left.Reset(recoverEvery)
+				left.Reset(again)
+				again = min(2*again, lastRecover)
 			}
 		case <-k.wake:
 		case <-due.C:
@@ -106,9 +111,12 @@ func (k *Keeper) takeOver(ctx context.Context, ref credential.Ref, id string) er
 	if err != nil {
 		return err
 	}
+	token := fingerprint(ref, c.Field("refresh_token"))
 	switch {
-	case fingerprint(ref, c.Field("refresh_token")) != e.Token: // what it brought is in the store, or somebody's better grant
+	case e.moot(c.Version, token): // what it brought is in the store, or somebody's better grant
 		k.o.Journal.drop(id)
+	case token != e.Token:
+		return fault.New(fault.StoreConflict, "the store gives an older record than the journal's", nil)
 	case e.Reply == nil && !e.Refused: // whoever next needs the token decides
 	case k.o.Provider == nil || k.o.Provider(ref.Provider) == nil:
 	default:

@@ -44,6 +44,7 @@ type publication struct {
 // as that can be.
 func (s *spending) grant(ctx context.Context, g granted, at time.Time) *credential.Credential {
 	p := &publication{ref: s.record.Ref, kind: s.kind, granted: g, at: at, claim: s.claim.granted(g, at), spent: s.claim.Token, id: s.claim.ID}
+	p.claim.Stays = g.refresh == "" || g.refresh == s.record.Field("refresh_token").Reveal()
 	p.record = p.onto(s.record)
 	served := p.record.Clone()
 	s.publish(ctx, p)

@@ -41,7 +41,7 @@ func (s *spending) settleLost(ctx context.Context, why error) {
 		cl = cl.lost(now)
 		cl.ID, cl.Owner, cl.Journaled = "", "", false // anybody may take it over
 		if s.d.Provider.Refresh.Grace == 0 {          // the one more try is not wasted on the same second
-			cl = cl.rest(lastTryAfter, now)
+			cl = cl.fails(lastTryAfter, now)
 		}
 		return cl
 	})
@@ -76,8 +76,7 @@ func (s *spending) release(ctx context.Context, why error) {
 	err := s.amend(ctx, func(cl claim) claim {
 		cl = cl.free()
 		if f := fault.From(why); why != nil && f.Diagnosis().Transient {
-			cl.Failed++
-			cl = cl.rest(max(f.RetryAfter, min(firstRetry<<min(cl.Failed-1, 10), lastRetry)), now)
+			cl = cl.fails(f.RetryAfter, now)
 		}
 		return cl
 	})

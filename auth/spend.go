@@ -63,11 +63,15 @@ func (s *spending) look(ctx context.Context) error {
 	if s.claim, err = claimOf(c); err != nil {
 		return err
 	}
-	token := c.Field("refresh_token")
-	if token.Empty() {
+	refreshToken := c.Field("refresh_token")
+	if refreshToken.Empty() {
 		return fault.New(fault.FieldMissing, "field refresh_token is missing, and the record holds no valid access_token", nil)
 	}
-	s.claim = s.claim.about(fingerprint(c.Ref, token))
+	token := fingerprint(c.Ref, refreshToken)
+	if s.o.Journal != nil && s.unwritten(c.Ref) == nil {
+		s.o.Journal.prune(c.Ref.String(), c.Version, token)
+	}
+	s.claim = s.claim.about(token)
 	return nil
 }
 
@@ -234,7 +238,7 @@ func (s *spending) stage() func(reply) {
 }
 
 func (s *spending) entry() entry {
-	return entry{Credential: s.record.Ref.String(), ID: s.claim.ID, Token: s.claim.Token, At: time.Now()}
+	return entry{Credential: s.record.Ref.String(), ID: s.claim.ID, Token: s.claim.Token, Version: s.record.Version, At: time.Now()}
 }
 
 // askOnce is for a provider whose refresh tokens go on: there is nothing to claim.

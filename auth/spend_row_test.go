@@ -291,6 +291,82 @@ func TestRowLostTwice(t *testing.T) {
 	})
 }
 
+// RT-10: a refresh token that was good for more than one use so far is not given
+// up when answers get lost.
+func TestRowLostButStays(t *testing.T) {
+	for _, same := range []string{"", `,"refresh_token":"rt-0"`} {
+		synctest.Test(t, func(t *testing.T) {
+			posts, away := 0, false
+			road := roundTrip(func(req *http.Request) (*http.Response, error) {
+				posts++
+				trace(req)
+				if away {
+					return nil, syscall.ECONNRESET
+				}
+				return answered(req, 200, fmt.Sprintf(`{"access_token":"at-%d","expires_in":600%s}`, posts, same)), nil
+			})
+			k := keep(t, t.TempDir(), nil, grantStore(), KeeperOptions{Required: true})
+			if got, err := k.through(road, ""); err != nil || got != "at-1" {
+				t.Fatalf("%q, %v", got, err)
+			}
+			away = true
+			for range 600 {
+				if _, err := k.through(road, "at-1"); !errors.Is(err, fault.TokenEndpointUnreachable) {
+					t.Fatalf("RT-10: %v after %d posts", err, posts)
+				}
+				time.Sleep(6 * time.Second)
+			}
+			if posts < 10 || posts > 70 {
+				t.Errorf("RT-10: %d posts in an hour", posts)
+			}
+			away = false
+			time.Sleep(lastRetry)
+			if _, err := k.through(road, "at-1"); err != nil {
+				t.Errorf("RT-10: %v when the server is back", err)
+			}
+		})
+	}
+}
+
+// RT-05: an answer in the journal is not dropped because a copy of the store lags
+// behind, and is dropped when the grant has gone on without it.
+func TestRowStoreThatLags(t *testing.T) {
+	server, store, dir := newRotating(), grantStore(), t.TempDir()
+	k := keep(t, dir, server, store, KeeperOptions{Required: true, Reached: func(point string) {
+		if point == "answered" {
+			store.Fail(fault.New(fault.VaultUnreachable, "", nil))
+		}
+	}})
+	k.want(t, "", "at-1")
+	e := k.o.Journal.all()[0]
+	for _, tc := range []struct {
+		version int
+		token   string
+		moot    bool
+	}{
+		{e.Version, e.Token, false},
+		{e.Version + 9, e.Token, false}, // still about this refresh token
+		{e.Version - 1, "older", false},
+		{e.Version + 1, "newer", true},
+	} {
+		if got := e.moot(tc.version, tc.token); got != tc.moot {
+			t.Errorf("RT-05: with the record at version %d and token %s moot is %v", tc.version-e.Version, tc.token, got)
+		}
+	}
+	store.Fail(nil)
+	k = k.again(t, dir)
+	k.edit(t, func(c *credential.Credential) { // somebody has authorized again
+		c.Set("refresh_token", secret.New("rt-new"))
+		c.Set("access_token", secret.New("at-new"))
+		c.Set("expires_at", secret.New(time.Now().Add(time.Hour).Format(time.RFC3339)))
+	})
+	server.valid = "rt-new"
+	k.want(t, "at-new", "at-2")
+	if _, open := k.o.Journal.state(); open != 0 || server.sent("rt-0") != 1 || server.sent("rt-new") != 1 {
+		t.Errorf("RT-05: %d entries are left in the journal; posts %v", open, server.spent)
+	}
+}
+
 // RT-10: what never left us is not counted as sent.
 func TestRowNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -69,7 +69,7 @@ func (s *spending) takeOver(ctx context.Context) error {
 	if s.claim.State == claimed && s.sentBefore() {
 		s.claim = s.claim.lost(time.Now())
 	}
-	if s.claim.Sent == 0 || s.inGrace() {
+	if s.claim.Sent == 0 || s.claim.Stays || s.inGrace() {
 		return nil
 	}
 	if s.claim.Sent > 1 {
