@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/configs"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
@@ -37,8 +39,8 @@ of JSON are read too.
 
 The whole file is read and compared with the store first. Records that are there
 already and equal are left alone; if others are there already, they are told and
-nothing is written, unless --overwrite replaces them. A record that somebody
-changes meanwhile is not overwritten. After a failure the same import can be run
+nothing is written, unless --overwrite replaces them; fields of others in them
+stay. A record that somebody changes meanwhile is not overwritten. After a failure the same import can be run
 again: it goes on with what is missing.
 
 No request is sent to any provider: sallyport check tries the credentials. The
@@ -167,7 +169,7 @@ func (c *cli) compare(ctx context.Context, store credential.Store, records []*cr
 			plan.missing = append(plan.missing, r)
 		case errs[i] != nil:
 			failed.add(r.Ref.String(), errs[i])
-		case there[i].Equal(r):
+		case there[i].Equal(adopt(r, there[i])):
 			plan.equal++
 		default:
 			r.Version = there[i].Version
@@ -178,6 +180,31 @@ func (c *cli) compare(ctx context.Context, store credential.Store, records []*cr
 		return nil, failed.error("what is stored for %d of %d credentials cannot be read; nothing was written", len(failed), len(records))
 	}
 	return plan, nil
+}
+
+// adopt puts into r what others keep in the record that is there, and the archive
+// does not know.
+func adopt(r, there *credential.Credential) *credential.Credential {
+	if r.Rest == nil {
+		r.Rest = map[string]json.RawMessage{}
+	}
+	for _, name := range there.Names() {
+		if r.Field(name).Empty() && r.Rest[name] == nil && !ownField(name) {
+			r.Set(name, there.Field(name))
+		}
+	}
+	for name, raw := range there.Rest {
+		if r.Rest[name] == nil && !ownField(name) && (r.Field(name).Empty() || r.Field(name).Equal(there.Field(name))) {
+			r.Rest[name] = raw
+		}
+	}
+	return r
+}
+
+// ownField reports whether a field is one of ours in some type of credential.
+func ownField(name string) bool {
+	return name == credential.StateField || slices.Contains(credential.TokenFields, name) ||
+		slices.ContainsFunc(auth.Kinds(), func(k auth.Kind) bool { return slices.Contains(k.Fields(), name) })
 }
 
 // conflicts tells what is there already and differs.
