@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"maps"
 	"net/http"
 	"runtime"
 	"runtime/metrics"
@@ -72,6 +73,42 @@ func BenchmarkInject(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// What a signature costs: of a request without a body, and of one with 16 KiB.
+func BenchmarkSign(b *testing.B) {
+	aws := []string{"access_key_id", "AKIAIOSFODNN7EXAMPLE", "secret_access_key", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+	cert, key := certificateUntil(b, time.Now().Add(time.Hour))
+	for name, tc := range map[string]struct {
+		p   *provider.Provider
+		c   *credential.Credential
+		url string
+	}{
+		"aws_sigv4 S3":  {crm(), record("aws_sigv4", aws...), "https://b.s3.eu-west-1.amazonaws.com/a/b.txt?list-type=2&prefix=x"},
+		"aws_sigv4 SES": {crm(), record("aws_sigv4", aws...), "https://email.eu-west-1.amazonaws.com/v2/email/account"},
+		"oauth1":        {crm(), oauth1Record("consumer", "secret", "token", "secret"), "https://crm.example/v1/things?page=2&limit=100"},
+		"hmac hawk":     {schemed("hawk"), hmacRecord("id", "key"), "https://crm.example/v1/things?page=2&limit=100"},
+		"hmac azure":    {schemed("azure-storage"), hmacRecord("account", "a2V5"), "https://a.blob.core.windows.net/box?restype=container&comp=list"},
+		"mtls":          {crm(), record("mtls", "certificate", cert, "private_key", key), "https://crm.example/v1/things"},
+	} {
+		for size, body := range map[string][]byte{"no body": nil, "16 KiB": make([]byte, 16<<10)} {
+			b.Run(name+" "+size, func(b *testing.B) {
+				i := mustMint(b, tc.p, tc.c)
+				sent := request(b, tc.url, "Accept", "application/json", "User-Agent", "client/1.0", "Content-Type", "application/octet-stream")
+				b.ReportAllocs()
+				for b.Loop() {
+					req := *sent
+					req.Header = maps.Clone(sent.Header)
+					if body != nil {
+						HoldBody(&req, body)
+					}
+					if err := i.Inject(&req); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
 	}
 }
 
