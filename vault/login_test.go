@@ -287,6 +287,12 @@ func TestVaultMounts(t *testing.T) {
 		}
 	}
 	o := rootOptions(server)
+	o.KVVersion = 1
+	wrong := loggedIn(t, o)
+	if err := wrong.Put(t.Context(), newCredential(t, "crm")); !errors.Is(err, errNotKV) || !strings.Contains(err.Error(), "secret is of version 2") {
+		t.Errorf("Put with the wrong version: %v", err)
+	}
+	o = rootOptions(server)
 	o.Mount = "absent"
 	w := loggedIn(t, o)
 	_, err := w.Get(t.Context(), newCredential(t, "crm").Ref)

@@ -68,6 +68,26 @@ func (v *Vault) settle(m mount) error {
 	return nil
 }
 
+// fits holds a version that the configuration tells against what Vault says of the mount, before the first write: a
+// version 1 mount would take what is meant for version 2, and keep it where nobody looks. Where Vault does not say, the
+// configuration is believed.
+func (v *Vault) fits(ctx context.Context, m mount) error {
+	if v.o.KVVersion == 0 || v.fit.Load() {
+		return nil
+	}
+	var found mount
+	err := v.do(ctx, opMounts, mountsPath+v.o.Mount, func(ctx context.Context, c *api.Client) (err error) {
+		found, err = askMount(ctx, c, v.o.Mount)
+		return err
+	})
+	switch {
+	case err != nil || found.path != m.path || found.kv == m.kv:
+		v.fit.Store(err == nil)
+		return nil
+	}
+	return fault.New(fault.Internal, fmt.Sprintf("vault.kv_version is %d, but the mount %s is of version %d", m.kv, m.path, found.kv), errNotKV)
+}
+
 // askMount finds the secrets engine that a logical path belongs to. Vault tells it whoever may use anything there.
 func askMount(ctx context.Context, c *api.Client, path string) (mount, error) {
 	var out struct {

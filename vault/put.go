@@ -28,6 +28,9 @@ func (v *Vault) Put(ctx context.Context, c *credential.Credential) error {
 		return fault.New(fault.InvalidRequest, err.Error(), nil)
 	}
 	m, err := v.kv(ctx)
+	if err == nil {
+		err = v.fits(ctx, m)
+	}
 	if err != nil {
 		return err
 	}

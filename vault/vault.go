@@ -75,6 +75,7 @@ type Vault struct {
 	method    *method
 	unwrapped unwrapped             // Run's goroutine only
 	own       atomic.Pointer[mount] // where our records lie; nil: not known yet
+	fit       atomic.Bool           // Vault says of our mount what the configuration does
 	writing   chan struct{}         // holds one token: writes to KV version 1 are made one after the other
 	doubts    chan doubt
 	circuit   *circuit
