@@ -151,10 +151,10 @@ func normalized(ours []string, forms ...string) (string, error) {
 // without the port that its scheme has anyway.
 func baseURI(u *url.URL) string {
 	host, path := strings.ToLower(u.Host), u.EscapedPath()
-	switch {
-	case u.Scheme == "http":
+	switch u.Scheme {
+	case "http":
 		host = strings.TrimSuffix(host, ":80")
-	case u.Scheme == "https":
+	case "https":
 		host = strings.TrimSuffix(host, ":443")
 	}
 	if path == "" {

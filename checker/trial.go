@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -143,6 +144,9 @@ func (t *trial) verify(ctx context.Context, inj *auth.Injector) verdict {
 		t.rec.next = t.certified(t.p, inj.Certificate)
 	}
 	resp, err := t.client.Do(req)
+	if inj.Certificate != nil && alerted(err) {
+		return verdict{status: Error, detail: fault.From(err).Detail, fault: fault.New(fault.CredentialsRejected, fault.From(err).Detail, err)}
+	}
 	if err != nil {
 		return verdictOf(err)
 	}
@@ -152,6 +156,13 @@ func (t *trial) verify(ctx context.Context, inj *auth.Injector) verdict {
 		return verdictOf(fault.New(reading(err), "the answer broke off", err))
 	}
 	return judge(t.p, resp, body)
+}
+
+// alerted reports whether the other side ended the TLS handshake: it did not take
+// the client certificate. What we do not take of it is no alert of its own.
+func alerted(err error) bool {
+	var op *net.OpError
+	return errors.Is(err, fault.TLSCertificate) && errors.As(err, &op) && op.Op == "remote error"
 }
 
 // reading gives the code of an error while a body was read.

@@ -1,9 +1,13 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -98,6 +102,52 @@ func TestMTLS(t *testing.T) {
 	}
 	if strings.Contains(c.Log(), "BEGIN") {
 		t.Error("the log shows a key")
+	}
+}
+
+// A server that ends the handshake over a certificate says no more than that; it is told apart from a server that we do
+// not trust.
+func TestMTLSAlert(t *testing.T) {
+	ca := testserver.NewCA(t)
+	leaf, _ := ca.Leaf(t, "localhost")
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.TLS.PeerCertificates[0].Subject.CommonName)
+	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{leaf}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.Pool()}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	_, port, _ := strings.Cut(s.Listener.Addr().String(), ":")
+	entry := func(name, file string) string {
+		return `
+[[provider]]
+name = "` + name + `"
+hosts = ["localhost:` + port + `"]
+paths = ["/` + name + `"]
+base_url = "https://localhost:` + port + `"
+type = "mtls"
+ca_file = "` + file + `"
+[provider.verify]
+path = "/` + name + `"
+`
+	}
+	c := &certified{ca: ca, url: "https://localhost:" + port}
+	c.Daemon = testserver.Sallyport(t, open+entry("bank", ca.File)+entry("other", testserver.NewCA(t).File))
+	put := func(provider, name string, fields map[string]string) string {
+		_, body := c.Call(t, http.MethodPut, "/api/v1/credentials/default/production/"+provider+"/"+name, map[string]any{"type": "mtls", "fields": fields})
+		return body
+	}
+	if body := put("bank", "mallory", c.pem(t, testserver.NewCA(t), "mallory")); !strings.Contains(body, "check_failed") || !strings.Contains(body, "credentials_rejected") {
+		t.Errorf("an unknown authority: %s", body)
+	}
+	if body := put("other", "alice", c.pem(t, ca, "alice")); !strings.Contains(body, `"status":"unknown"`) || !strings.Contains(body, "tls_certificate") {
+		t.Errorf("a server that is not trusted: %s", body)
+	}
+	if body := put("bank", "alice", c.pem(t, ca, "alice")); !strings.Contains(body, `"status":"ok"`) {
+		t.Errorf("the right one: %s", body)
+	}
+	if out, errs, exit := testserver.Curl(t, c.CurlEnv(t), "-f", c.url+"/bank/x"); exit != 0 || out != "alice" {
+		t.Errorf("exit %d %s %q\n%s", exit, errs, out, c.Log())
 	}
 }
 

@@ -103,6 +103,10 @@ func TestSigV4Curl(t *testing.T) {
 				t.Errorf("the list is %s", list)
 			}
 			o.want(t, "200", o.url+"/bucket?acl&X-Amz-Signature=00&X-Amz-Credential=AKIADUMMY&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-SignedHeaders=host&X-Amz-Date=20200101T000000Z&X-Amz-Expires=9")
+			gateway := []string{"-u", "default:" + o.Token(t, "default"), "http://" + o.Proxy + "/gateway/objects/bucket/a%20b?x-id=GetObject"}
+			if out, errs, exit := testserver.Curl(t, nil, gateway...); exit != 0 || out != "body of a%20b" {
+				t.Errorf("the gateway: exit %d %s %s", exit, errs, out)
+			}
 			o.want(t, "204", "-X", "DELETE", o.url+"/bucket/plain.txt")
 			o.want(t, "404", o.url+"/bucket/plain.txt")
 			o.bodies(t, secure)
