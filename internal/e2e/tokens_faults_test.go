@@ -45,11 +45,11 @@ func TestTokensWhileTheEndpointFails(t *testing.T) {
 	d := testserver.Sallyport(t, g.config(road.Addr, ""))
 	g.authorize(t, d)
 	c := d.Client(t)
-	g.ledger.live(4)
+	g.ledger.live(3)
 	g.served(t, "FM-12: the first", c)
 
 	road.Down(t)
-	g.serves(t, "FM-12: away, with a token that is held", c, 3500*time.Millisecond)
+	g.serves(t, "FM-12: away, with a token that is held", c, 2500*time.Millisecond)
 	g.waits(t, "FM-12: away, and the token has ended", c, http.StatusServiceUnavailable, "token_endpoint_unreachable", 3*time.Second)
 	if r := g.ask(c); r.took > time.Second || r.code != "token_endpoint_unreachable" {
 		t.Errorf("FM-12: %v, want the fault at once", r)
@@ -60,8 +60,8 @@ func TestTokensWhileTheEndpointFails(t *testing.T) {
 	road.Up(t)
 	t.Logf("FM-12: it is back, and so are we after %v", g.waits(t, "FM-12: back", c, http.StatusOK, "", 12*time.Second).Round(time.Millisecond))
 
-	road.Slow(t, 3*time.Second)
-	g.serves(t, "FM-12: answers after 3 s", c, 8*time.Second)
+	road.Slow(t, 2*time.Second)
+	g.serves(t, "FM-12: answers after 2 s", c, 5*time.Second)
 	road.Up(t)
 	g.waits(t, "FM-12: fast again", c, http.StatusOK, "", 5*time.Second)
 	if _, again := g.ledger.count(); again != 0 || g.refused(t) != 0 {
@@ -122,12 +122,12 @@ func TestTokensWhileVaultFails(t *testing.T) {
 	d := testserver.Sallyport(t, g.config(g.ledger.Addr, vaultStore(t, v, "http://"+road.Addr)))
 	g.authorize(t, d)
 	c := d.Client(t)
-	g.ledger.live(4)
+	g.ledger.live(3)
 	g.served(t, "RT-07: the first", c)
 	before, _ := g.ledger.count()
 
 	road.Down(t)
-	g.serves(t, "RT-07: away before, with a token that is held", c, 3500*time.Millisecond)
+	g.serves(t, "RT-07: away before, with a token that is held", c, 2500*time.Millisecond)
 	g.waits(t, "RT-07: away, and the token has ended", c, http.StatusServiceUnavailable, "vault_unreachable", 4*time.Second)
 	if r := g.ask(c); r.took > time.Second || r.code != "vault_unreachable" {
 		t.Errorf("RT-07: %v, want the fault at once", r)
@@ -172,7 +172,7 @@ func TestTokensWhileVaultFails(t *testing.T) {
 	}
 	stored("RT-06", 5*time.Second+busyMachine)
 
-	g.ledger.live(4)
+	g.ledger.live(3)
 	d.Stop() // the next token is to be short
 	d.Serve(t)
 	c = d.Client(t)
