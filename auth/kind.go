@@ -24,7 +24,6 @@ type Kind struct {
 	Places             []provider.Place // where the fields go unless the provider says otherwise
 	Grant              string           // grant_type of a kind whose token is asked for, or its name where the request is none of OAuth's; empty: nobody is asked
 	Verify             provider.Verify  // in place of the provider's own, which does not let it in; no Path: the provider's will do
-	Later              bool             // not built yet: known by name and fields only, Mint is nil
 
 	// Mint makes an injector. A kind with a Grant calls the token endpoint; the
 	// others do no I/O. Errors are *fault.Fault and quote no value.

@@ -20,7 +20,7 @@ func TypeOf(p *provider.Provider, c *credential.Credential) string {
 	return c.Type
 }
 
-// Mint makes an injector of a record of any built type. Errors are *fault.Fault:
+// Mint makes an injector of a record of any type. Errors are *fault.Fault:
 // field_missing for a record that is not complete or cannot go on the wire, and
 // the token endpoint's for kinds that have one.
 func Mint(ctx context.Context, m Material) (*Injector, error) {
@@ -35,10 +35,10 @@ func Mint(ctx context.Context, m Material) (*Injector, error) {
 	return i, nil
 }
 
-// Validate tells what keeps the record from being used, without any I/O:
-// an unknown type, one that is not built or that the provider does not accept, a
-// missing field, a value that cannot go on the wire. The fault is an
-// invalid_request that names the field, never its value.
+// Validate tells what keeps the record from being used, without any I/O: an
+// unknown type, one that the provider does not accept, a missing field, a value
+// that cannot go on the wire. The fault is an invalid_request that names the
+// field, never its value.
 func Validate(p *provider.Provider, c *credential.Credential) error {
 	m := Material{Provider: p, Credential: c}
 	k, err := kindFor(p, c)
@@ -69,8 +69,6 @@ func kindFor(p *provider.Provider, c *credential.Credential) (Kind, error) {
 		return Kind{}, unfit("type: %q is not a credential type", name)
 	case !accepts(p, name):
 		return Kind{}, unfit("type: provider %s does not accept %s; it accepts %s", p.Name, name, strings.Join(accepted(p), ", "))
-	case k.Later:
-		return Kind{}, unfit("type: %s is not built yet", name)
 	}
 	for _, f := range k.Needs(p) {
 		if c.Field(f).Empty() && !k.spares(c, f) {

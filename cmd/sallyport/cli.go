@@ -97,8 +97,8 @@ func (c *cli) configOptions() configs.Options {
 
 // credentialType tells the configuration which types there are.
 func credentialType(name string) (known, built bool) {
-	kind, ok := auth.Lookup(name)
-	return ok, ok && !kind.Later
+	_, ok := auth.Lookup(name)
+	return ok, ok
 }
 
 func (c *cli) warn(format string, a ...any) {

@@ -54,11 +54,7 @@ func typesPage() string {
 		if len(k.Optional) > 0 {
 			fields = strings.TrimSpace(fields + " (" + code(k.Optional) + ")")
 		}
-		doc := k.Doc
-		if k.Later {
-			doc += " — *not built yet*"
-		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Name, doc, fields, places(k))
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Name, k.Doc, fields, places(k))
 	}
 	return b.String()
 }

@@ -72,20 +72,15 @@ func (c *cli) missing(in *input, p *providerView) ([]string, error) {
 	return missing, nil
 }
 
-// lookupKind finds a credential type that is built.
+// lookupKind finds a credential type.
 func lookupKind(typ string) (auth.Kind, error) {
 	kind, ok := auth.Lookup(typ)
 	if !ok {
 		var names []string
 		for _, k := range auth.Kinds() {
-			if !k.Later {
-				names = append(names, k.Name)
-			}
+			names = append(names, k.Name)
 		}
 		return kind, asUsage(unknown("credential type", typ, names))
-	}
-	if kind.Later {
-		return kind, notBuilt("credential type " + typ)
 	}
 	return kind, nil
 }
