@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,24 +21,32 @@ const (
 // Run takes over what an earlier process received and could not store, and
 // writes into the store what this one could not. It ends with ctx.
 func (k *Keeper) Run(ctx context.Context) error {
-	left := time.NewTimer(0) // now
-	defer left.Stop()
+	var recovery sync.WaitGroup
+	defer recovery.Wait()
+	recovery.Go(func() { k.runRecovery(ctx) })
 	due := time.NewTimer(time.Hour)
 	defer due.Stop()
-	again := firstRecover
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-left.C:
-			if !k.takeOverAll(ctx) {
-				left.Reset(again)
-				again = min(2*again, lastRecover)
-			}
 		case <-k.wake:
 		case <-due.C:
 		}
 		due.Reset(k.publishDue(ctx))
+	}
+}
+
+// runRecovery takes over until nothing is left, or ctx ends.
+func (k *Keeper) runRecovery(ctx context.Context) {
+	for wait := firstRecover; !k.takeOverAll(ctx); wait = min(2*wait, lastRecover) {
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
 	}
 }
 
@@ -87,8 +96,13 @@ func (k *Keeper) takeOverAll(ctx context.Context) bool {
 		if err != nil || k.held(ref) != nil {
 			continue
 		}
-		_, err, _ = k.flight.Do(ref.String(), func() (any, error) { return Obtained{}, k.takeOver(ctx, ref, e.ID) })
-		whole = whole && errors.Is(err, errRetry)
+		ch := k.flight.DoChan(ref.String(), func() (any, error) { return Obtained{}, k.takeOver(ctx, ref, e.ID) })
+		select {
+		case res := <-ch:
+			whole = whole && errors.Is(res.Err, errRetry)
+		case <-ctx.Done():
+			return true
+		}
 	}
 	return whole
 }

@@ -210,13 +210,13 @@ func TestRowSlowPublicationHoldsUpNoOther(t *testing.T) {
 		store.Add(other.String(), "oauth2_refresh_token", "refresh_token", "rt-x", "client_id", "id", "client_secret", "s")
 		server.took = time.Minute
 		k := keep(t, t.TempDir(), server, store.Store, KeeperOptions{Store: store, Required: true})
-		k.run(t)
 		done := make(chan struct{})
 		go func() { // is refreshed for a minute
 			defer close(done)
 			k.want(t, "", "at-1")
 		}()
 		time.Sleep(time.Second)
+		k.run(t) // it finds an entry in the journal that is being spent
 		store.breaks(fails(fault.New(fault.VaultUnreachable, "", nil)))
 		c, _ := store.Get(t.Context(), other)
 		p := &publication{ref: other, record: c, granted: granted{access: "at-x", refresh: "rt-y", life: time.Hour}, at: time.Now(), spent: fingerprint(other, c.Field("refresh_token"))}
