@@ -25,7 +25,7 @@ import (
 // opened verifies a token by a key of testKeys and gives its claims and its header.
 func opened(t testing.TB, token, key string) (map[string]any, jose.Header) {
 	t.Helper()
-	s, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA})
+	s, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256, jose.ES256, jose.EdDSA})
 	if err != nil {
 		t.Fatal(err)
 	}

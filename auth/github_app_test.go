@@ -62,7 +62,7 @@ func startGitHub(t *testing.T, prefix string) *gitHub {
 // refuses tells what GitHub has against the App's token.
 func (g *gitHub) refuses(r *http.Request) string {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	s, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256})
+	s, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256})
 	if !ok || err != nil || r.Header.Get("User-Agent") == "" || r.Header.Get("Accept") == "" {
 		return "A JSON web token could not be decoded"
 	}

@@ -108,7 +108,7 @@ func verified(t *testing.T, k signingKey, public crypto.PublicKey) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{k.alg})
+	s, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{k.alg})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -176,29 +176,32 @@ func (cl *client) call(ctx context.Context, method, path string, query url.Value
 }
 
 func (cl *client) exchange(ctx context.Context, method, path string, query url.Values, body any) (int, []byte, error) {
-	resp, answer, err := cl.send(ctx, method, path, query, body)
-	if err != nil {
-		return 0, nil, err
-	}
-	return resp.StatusCode, answer, nil
+	r, err := cl.send(ctx, method, path, query, body)
+	return r.status, r.body, err
 }
 
-// send gives an answer whose body was read.
-func (cl *client) send(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, []byte, error) {
+// apiAnswer is what the admin API answered.
+type apiAnswer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+func (cl *client) send(ctx context.Context, method, path string, query url.Values, body any) (apiAnswer, error) {
 	req, err := cl.request(ctx, method, path, query, body)
 	if err != nil {
-		return nil, nil, err
+		return apiAnswer{}, err
 	}
 	resp, err := cl.http.Do(req)
 	if err != nil {
-		return nil, nil, cl.unreachable(ctx, err)
+		return apiAnswer{}, cl.unreachable(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return nil, nil, cl.unreachable(ctx, err)
+		return apiAnswer{}, cl.unreachable(ctx, err)
 	}
-	return resp, answer, nil
+	return apiAnswer{resp.StatusCode, resp.Header, answer}, nil
 }
 
 func (cl *client) request(ctx context.Context, method, path string, query url.Values, body any) (*http.Request, error) {

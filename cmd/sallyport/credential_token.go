@@ -99,13 +99,13 @@ func (c *cli) credentialRemove(ctx context.Context, ref credential.Ref, force, r
 // remove deletes what path names. told is the code of what did not work on the
 // way; empty: all did.
 func (cl *client) remove(ctx context.Context, path string, query url.Values) (told string, err error) {
-	resp, answer, err := cl.send(ctx, http.MethodDelete, path, query, nil)
+	r, err := cl.send(ctx, http.MethodDelete, path, query, nil)
 	if err != nil {
 		return "", err
 	}
-	if resp.StatusCode >= 300 {
-		return "", newProblem(resp.StatusCode, answer)
+	if r.status >= 300 {
+		return "", newProblem(r.status, r.body)
 	}
-	_, told, _ = strings.Cut(resp.Header.Get("Proxy-Status"), "details=")
+	_, told, _ = strings.Cut(r.header.Get("Proxy-Status"), "details=")
 	return strings.Trim(told, `"`), nil
 }
