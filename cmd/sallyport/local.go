@@ -45,7 +45,7 @@ func (c *cli) openLocal(ctx context.Context) (*admin.Server, func() error, error
 	go func() { kept <- a.keeper.Run(run) }()
 	return a.admin, func() error {
 		defer end()
-		a.drainTokens()
+		a.drainTokens(nil)
 		stop()
 		return errors.Join(<-kept, a.close(), logout())
 	}, nil

@@ -85,8 +85,9 @@ func (a *app) run(ctx context.Context, signals <-chan os.Signal) error {
 	}
 	a.greet(cfg)
 	err = a.wait(ctx, stopped, signals)
-	a.drain(cfg, signals)
-	a.drainTokens()
+	if a.drain(cfg, signals) {
+		a.drainTokens(signals)
+	}
 	for _, s := range servers {
 		_ = s.Close()
 	}
@@ -181,8 +182,8 @@ func (a *app) wait(ctx, stopped context.Context, signals <-chan os.Signal) error
 }
 
 // drain tells that the daemon is not ready, and lets what is in flight finish.
-// A second signal ends that at once.
-func (a *app) drain(cfg *configs.Config, signals <-chan os.Signal) {
+// A second signal ends that at once: it was not whole then.
+func (a *app) drain(cfg *configs.Config, signals <-chan os.Signal) (whole bool) {
 	a.draining.Store(true)
 	ctx, cancel := context.WithTimeout(a.life, cfg.Proxy.Drain)
 	defer cancel()
@@ -197,7 +198,7 @@ func (a *app) drain(cfg *configs.Config, signals <-chan os.Signal) {
 		select {
 		case <-done:
 			a.log.Info("drained")
-			return
+			return true
 		case s := <-signals:
 			if s == syscall.SIGHUP {
 				continue
@@ -206,7 +207,7 @@ func (a *app) drain(cfg *configs.Config, signals <-chan os.Signal) {
 			a.proxy.Close()
 			cancel()
 			<-done
-			return
+			return false
 		}
 	}
 }

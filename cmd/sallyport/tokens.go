@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/sallyport/sallyport/auth"
@@ -75,10 +77,25 @@ func (a *app) close() error {
 	return a.journal.Close()
 }
 
-// drainTokens waits for what is being spent, and for the store to have it.
-func (a *app) drainTokens() {
+// drainTokens waits for what is being spent, and for the store to have it. A
+// signal ends that: the journal knows the rest.
+func (a *app) drainTokens(signals <-chan os.Signal) {
 	ctx, cancel := context.WithTimeout(a.life, tokenDrain)
 	defer cancel()
+	go func() {
+		for {
+			select {
+			case s := <-signals:
+				if s == syscall.SIGHUP {
+					continue
+				}
+				a.log.Warn("second signal: the journal holds what the store does not have", "signal", s.String())
+				cancel()
+			case <-ctx.Done():
+			}
+			return
+		}
+	}()
 	for _, err := range []error{a.connects.Drain(ctx), a.keeper.Drain(ctx)} {
 		if err != nil {
 			a.log.Warn("drain", "error", err)
