@@ -259,7 +259,7 @@ func TestSourceRenewsInMargin(t *testing.T) {
 				}
 				time.Sleep(9 * time.Second)
 				synctest.Wait()
-				time.Sleep(time.Second)
+				time.Sleep(2 * time.Second)
 				synctest.Wait()
 				if get(t, s) == first || e.posts() != 2 {
 					t.Errorf("%d posts, want one renewal in the background", e.posts())
