@@ -49,6 +49,8 @@ var homes = map[string]struct{ home, why string }{
 	"software.sslmate.com/src/go-pkcs12": {"proxy", "the CA's truststore is its only use"},
 	"github.com/jackc/pgx/v5":            {"checker", "a database is logged in to, and only to check its credential"},
 	"github.com/go-sql-driver/mysql":     {"checker", "a database is logged in to, and only to check its credential"},
+	"github.com/jlaffaye/ftp":            {"checker", "an FTP server is logged in to, and only to check its credential"},
+	"github.com/getkin/kin-openapi":      {"configs", "what an API's description becomes is an entry of the configuration"},
 	"github.com/spf13/cobra":             {"cmd/sallyport", "rooms know no command line"},
 	"os/signal":                          {"cmd/sallyport", "rooms are told to stop by their context"},
 	"github.com/rogpeppe/go-internal":    {"cmd/sallyport", "transcripts are of commands"},
