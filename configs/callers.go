@@ -2,6 +2,7 @@ package configs
 
 import (
 	"encoding/hex"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,7 +29,9 @@ func (r *report) callers(f *form, table *provider.Table) []Caller {
 		for j, a := range c.Allow {
 			r.allow(index(join(key, "allow"), j), a, table)
 		}
-		out = append(out, Caller{c.Name, c.Workspace, c.Environment, c.TokenSHA256, c.TokenFile, limitsOf(c.Limits), c.Allow})
+		out = append(out, Caller{
+			c.Name, c.Workspace, c.Environment, c.TokenSHA256, c.TokenFile, r.needs(join(key, "needs"), c.Needs, table), limitsOf(c.Limits), c.Allow,
+		})
 	}
 	return out
 }
@@ -47,6 +50,30 @@ func (r *report) token(key string, c *callerForm) {
 	}
 	if c.TokenSHA256 != "" && c.TokenFile != "" {
 		r.add(join(key, "token_file"), "stands beside token_sha256; set one of them")
+	}
+}
+
+// needs judges and compiles what a caller needs of providers.
+func (r *report) needs(key string, all map[string]needs, table *provider.Table) map[string]provider.Needs {
+	out := map[string]provider.Needs{}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		n := all[name]
+		if table.Get(name) == nil {
+			r.add(join(key, name), "%q is not a provider%s", name, r.hintProvider(name, table))
+		}
+		r.rights(join(join(key, name), "scopes"), n.Scopes)
+		r.rights(join(join(key, name), "permissions"), n.Permissions)
+		out[name] = provider.Needs{Scopes: n.Scopes, Permissions: n.Permissions}
+	}
+	return out
+}
+
+// rights judges names of scopes or permissions: one each, as a token endpoint takes them (RFC 6749 section 3.3).
+func (r *report) rights(key string, names []string) {
+	for i, s := range names {
+		if s == "" || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c > '~' || c == '"' || c == '\\' }) {
+			r.add(index(key, i), "%q is not the name of a scope or permission; use one name an element, without spaces", s)
+		}
 	}
 }
 

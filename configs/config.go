@@ -21,6 +21,8 @@ type Config struct {
 	Vault       Vault
 	Limits      provider.Limits // per credential; a provider's own override them
 	Retry       Retry
+	Checks      Checks
+	Notify      Notify
 	Callers     []Caller
 	Credentials []Credential         // of others' secrets in Vault
 	Providers   []*provider.Provider // the catalogue and the configuration merged, by name
@@ -129,15 +131,28 @@ type Retry struct {
 	Budget   float64       `toml:"budget"` // second tries per first try, 0 to 1
 }
 
+// Checks is the table [checks].
+type Checks struct {
+	Interval      time.Duration // of background checks; 0: there are none
+	ExpiryWarning time.Duration // before the end of what a person must renew
+}
+
+// Notify is the table [notify].
+type Notify struct {
+	URL        string // of the webhook; empty: nobody is told
+	SecretFile string // its key of HMAC-SHA256
+}
+
 // Caller is one [[caller]].
 type Caller struct {
 	Name        string
 	Workspace   string
 	Environment string
-	TokenSHA256 string          // 64 hexadecimal digits in lower case; empty: see TokenFile
-	TokenFile   string          // empty, and no TokenSHA256: STATE_DIR/callers/NAME.token
-	Limits      provider.Limits // of this caller's calls
-	Allow       []Allow         // none: everything in its workspace and environment
+	TokenSHA256 string                    // 64 hexadecimal digits in lower case; empty: see TokenFile
+	TokenFile   string                    // empty, and no TokenSHA256: STATE_DIR/callers/NAME.token
+	Needs       map[string]provider.Needs // by provider; without an entry the provider's own
+	Limits      provider.Limits           // of this caller's calls
+	Allow       []Allow                   // none: everything in its workspace and environment
 }
 
 // Allow is one [[caller.allow]]: it matches where all the keys that it sets match.

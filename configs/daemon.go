@@ -29,7 +29,10 @@ func (r *report) daemon(f *form) {
 	if b := f.Retry.Budget; !(b >= 0 && b <= 1) {
 		r.add("retry.budget", "%v is out of range; use 0 to 1", b)
 	}
-	r.interval(f.Checks.Interval)
+	if _, err := f.interval(); err != nil {
+		r.add("checks.interval", "%s%v", quoted(f.Checks.Interval), err)
+	}
+	r.notify(&f.Notify)
 }
 
 func (r *report) proxy(p *Proxy) {
@@ -63,16 +66,39 @@ func (r *report) admin(a *Admin) {
 	}
 }
 
-// interval of background checks: off is all that there is yet.
-func (r *report) interval(s string) {
-	if s == "" || s == "0" {
+// checkInterval is that of background checks with the embedded store, where nothing else is said.
+const checkInterval = 6 * time.Hour
+
+// interval of background checks. Without a word of it many daemons of one Vault leave them to somebody else.
+func (f *form) interval() (time.Duration, error) {
+	switch s := f.Checks.Interval; {
+	case s == "" && f.Store.Backend == "vault", s == "0":
+		return 0, nil
+	case s == "":
+		return checkInterval, nil
+	default:
+		return parseDuration(s)
+	}
+}
+
+// notify judges [notify]. What it sends names credentials and what is wrong with them.
+func (r *report) notify(n *notifyForm) {
+	switch {
+	case n.URL == "" && n.SecretFile != "":
+		r.add("notify.url", "is empty beside a secret_file; set the URL of the webhook")
+	case n.URL != "" && n.SecretFile == "":
+		r.add("notify.secret_file", "is empty; name the file with the key that signs what is sent")
+	}
+	if n.URL == "" {
 		return
 	}
-	if _, err := parseDuration(s); err != nil {
-		r.add("checks.interval", "%q %v", s, err)
-		return
+	if strings.ContainsAny(n.URL, "{}") {
+		r.add("notify.url", "has a brace; the URL of a webhook has no {field}")
+	} else if u, err := checkURL(n.URL, true); err != nil {
+		r.add("notify.url", "the value %v", err) // such URLs are often a secret
+	} else if u.Scheme == "http" && !onLoopback(n.URL) {
+		r.warnings = append(r.warnings, "notify.url: is http; what is sent is signed, but others on the way can read it")
 	}
-	r.add("checks.interval", `is not built yet; leave it out or use "0"`)
 }
 
 // limits of any limits table.

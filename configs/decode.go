@@ -150,8 +150,8 @@ func (d *decoder) leaf(path string, in any, out reflect.Value, f field) bool {
 		})
 	case *map[string]string:
 		return d.strings(path, in, p)
-	case *map[string]any:
-		return scalar(d, path, in, p, "a table")
+	case *map[string]needs:
+		return d.needs(path, in, p)
 	}
 	d.report.add(path, "has a type that the loader does not know")
 	return false
@@ -219,6 +219,19 @@ func (d *decoder) strings(path string, in any, out *map[string]string) bool {
 	}
 	*out = vs
 	return good
+}
+
+func (d *decoder) needs(path string, in any, out *map[string]needs) bool {
+	m, ok := d.asTable(path, in)
+	*out = make(map[string]needs, len(m))
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		var n needs
+		if of, isTable := d.asTable(join(path, name), m[name]); isTable {
+			d.table(join(path, name), of, reflect.ValueOf(&n).Elem(), false)
+		}
+		(*out)[name] = n
+	}
+	return ok
 }
 
 func (d *decoder) int(path string, in any, out *int, f field) bool {

@@ -26,6 +26,7 @@ func operatorFiles(f *form) []operatorFile {
 		{key: "proxy.ca.cert_file", path: f.Proxy.CA.CertFile},
 		{key: "proxy.ca.key_file", path: f.Proxy.CA.KeyFile, secret: true},
 		{key: "admin.token_file", path: f.Admin.TokenFile, secret: true},
+		{key: "notify.secret_file", path: f.Notify.SecretFile, secret: true},
 	}
 	if f.Store.Backend == "file" {
 		files = append(files, operatorFile{key: "store.key_file", path: f.Store.KeyFile, secret: true, maybe: true})

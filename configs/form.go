@@ -29,7 +29,7 @@ type form struct {
 	Limits      limitsForm       `toml:"limits"`
 	Retry       Retry            `toml:"retry"`
 	Checks      checksForm       `toml:"checks"`
-	Notify      notifyForm       `toml:"notify" later:"true"`
+	Notify      notifyForm       `toml:"notify"`
 	Audit       auditForm        `toml:"audit" later:"true"`
 	Tracing     tracingForm      `toml:"tracing" later:"true"`
 	Callers     []callerForm     `toml:"caller"`
@@ -55,7 +55,7 @@ type ownLimitsForm struct {
 
 type checksForm struct {
 	Interval      string        `toml:"interval"`
-	ExpiryWarning time.Duration `toml:"expiry_warning" later:"true"`
+	ExpiryWarning time.Duration `toml:"expiry_warning"`
 }
 
 type notifyForm struct {
@@ -73,14 +73,14 @@ type tracingForm struct {
 }
 
 type callerForm struct {
-	Name        string         `toml:"name"`
-	Workspace   string         `toml:"workspace"`
-	Environment string         `toml:"environment"`
-	TokenSHA256 string         `toml:"token_sha256"`
-	TokenFile   string         `toml:"token_file" form:"path"`
-	Needs       map[string]any `toml:"needs" later:"true"`
-	Limits      ownLimitsForm  `toml:"limits"`
-	Allow       []Allow        `toml:"allow"`
+	Name        string           `toml:"name"`
+	Workspace   string           `toml:"workspace"`
+	Environment string           `toml:"environment"`
+	TokenSHA256 string           `toml:"token_sha256"`
+	TokenFile   string           `toml:"token_file" form:"path"`
+	Needs       map[string]needs `toml:"needs"`
+	Limits      ownLimitsForm    `toml:"limits"`
+	Allow       []Allow          `toml:"allow"`
 }
 
 type providerForm struct {
@@ -149,9 +149,17 @@ type refreshForm struct {
 type verifyForm struct {
 	Method string `toml:"method" oneof:"GET HEAD POST"`
 	Path   string `toml:"path"`
+	Body   string `toml:"body"`
 }
 
 type needsForm struct {
+	Scopes      []string `toml:"scopes"`
+	Permissions []string `toml:"permissions"`
+	OAuthScopes []string `toml:"oauth_scopes"`
+}
+
+// needs of one caller, of one provider.
+type needs struct {
 	Scopes      []string `toml:"scopes"`
 	Permissions []string `toml:"permissions"`
 }

@@ -56,6 +56,9 @@ func (j *judge) entry(path string, f *providerForm) {
 	if f.Refresh.Idle > 0 && f.Refresh.Idle < minIdle {
 		j.add(join(join(path, "refresh"), "idle"), "is too short to keep a grant alive; use at least 10m, or 0s if none lapses")
 	}
+	for name, list := range map[string][]string{"scopes": f.Needs.Scopes, "permissions": f.Needs.Permissions, "oauth_scopes": f.Needs.OAuthScopes} {
+		j.rights(join(join(path, "needs"), name), list)
+	}
 	j.limits(join(path, "limits"), f.Limits)
 	for i, s := range f.Signals {
 		j.signal(index(join(path, "signal"), i), s)

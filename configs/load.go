@@ -86,6 +86,8 @@ func load(o Options, text []byte) (*Config, error) {
 	}
 	c.Warnings = r.warnings
 	c.Proxy, c.Admin, c.Log, c.Store, c.Vault, c.Retry = f.Proxy, f.Admin, f.Log, f.Store, f.Vault, f.Retry
+	c.Notify, c.Checks.ExpiryWarning = Notify(f.Notify), f.Checks.ExpiryWarning
+	c.Checks.Interval, _ = f.interval() // judged above
 	c.Limits = limitsOf(ownLimitsForm{f.Limits.Rate, f.Limits.Burst, f.Limits.Concurrency, f.Limits.MaxWait})
 	return c, nil
 }

@@ -421,3 +421,38 @@ func TestWriteTOMLHasNoSecret(t *testing.T) {
 		t.Errorf("written:\n%s", b.String())
 	}
 }
+
+func TestChecksAndNeeds(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		want time.Duration
+	}{
+		{"", 6 * time.Hour},
+		{"[store]\nbackend = \"vault\"\n[vault]\naddress = \"https://vault.internal\"\n", 0},
+		{"[store]\nbackend = \"vault\"\n[vault]\naddress = \"https://vault.internal\"\n[checks]\ninterval = \"1h\"\n", time.Hour},
+		{"[checks]\ninterval = \"0\"\n", 0},
+		{"[checks]\ninterval = \"90s\"\n", 90 * time.Second},
+	} {
+		c, err := load(Options{Path: "c.toml"}, []byte(tt.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Checks.Interval != tt.want || c.Checks.ExpiryWarning != 336*time.Hour {
+			t.Errorf("%q: checks = %+v; want an interval of %s", tt.text, c.Checks, tt.want)
+		}
+	}
+	c, err := load(Options{Path: "c.toml"}, []byte("[[caller]]\nname = \"orders\"\nneeds = { github = { scopes = [\"repo\"], permissions = [] } }\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := c.Callers[0].Needs["github"]; !slices.Equal(n.Scopes, []string{"repo"}) || len(n.Permissions) != 0 {
+		t.Errorf("needs = %+v; want the scope repo", n)
+	}
+	var text bytes.Buffer
+	if err := c.WriteTOML(&text); err != nil || !strings.Contains(text.String(), `needs = {github = {scopes = ["repo"], permissions = []}}`) {
+		t.Errorf("written (%v):\n%s", err, text.String())
+	}
+	if _, err := load(Options{Path: "c.toml"}, text.Bytes()); err != nil {
+		t.Errorf("what was written does not load: %v", err)
+	}
+}

@@ -96,8 +96,8 @@ func (w *writer) value(v reflect.Value) string {
 		return quote(x)
 	case map[string]string:
 		return inline(x)
-	case map[string]any:
-		return "" // of keys that are not built yet
+	case map[string]needs:
+		return w.needs(x)
 	}
 	if v.Kind() != reflect.Slice {
 		return fmt.Sprint(v.Interface())
@@ -109,16 +109,28 @@ func (w *writer) value(v reflect.Value) string {
 	return "[" + strings.Join(parts, ", ") + "]"
 }
 
+func (w *writer) needs(m map[string]needs) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		parts = append(parts, fmt.Sprintf("%s = {scopes = %s, permissions = %s}", keyOf(name),
+			w.value(reflect.ValueOf(m[name].Scopes)), w.value(reflect.ValueOf(m[name].Permissions))))
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
+}
+
 func inline(m map[string]string) string {
 	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(m)) {
-		key := k
-		if !bare(key) {
-			key = quote(key)
-		}
-		parts = append(parts, key+" = "+quote(m[k]))
+		parts = append(parts, keyOf(k)+" = "+quote(m[k]))
 	}
 	return "{" + strings.Join(parts, ", ") + "}"
+}
+
+func keyOf(k string) string {
+	if !bare(k) {
+		return quote(k)
+	}
+	return k
 }
 
 func (w *writer) url(u *url.URL) string {

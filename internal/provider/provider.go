@@ -94,10 +94,17 @@ type Refresh struct {
 }
 
 // Verify is a harmless request that only a working credential passes.
-type Verify struct{ Method, Path string } // Path is relative to the base URL, with {field}s; empty: there is none
+type Verify struct {
+	Method string
+	Path   string // relative to the base URL, with {field}s; empty: there is none
+	Body   string // JSON or a form, with {field}s; empty: none is sent
+}
 
 // Needs are the scopes and permissions that flows usually need.
-type Needs struct{ Scopes, Permissions []string }
+type Needs struct {
+	Scopes, Permissions []string
+	OAuthScopes         []string // of tokens that a consent gave; nil: Scopes
+}
 
 // Rate is so many calls in a window.
 type Rate struct {
