@@ -2,7 +2,9 @@ package auth
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +57,8 @@ func readInstallation(r reply) answer {
 		Token     string `json:"token"`
 		ExpiresAt string `json:"expires_at"`
 		Message   string `json:"message"`
+
+		Permissions map[string]string `json:"permissions"`
 	}
 	_ = json.Unmarshal(r.Body, &body) // what is no JSON has no token
 	switch r.Status {
@@ -70,5 +74,14 @@ func readInstallation(r reply) answer {
 	case http.StatusUnprocessableEntity:
 		return answer{refusal: fault.InvalidGrant, told: "refuses what the installation is asked for"}
 	}
-	return answer{AccessToken: body.Token, ExpiresAt: body.ExpiresAt}
+	return answer{AccessToken: body.Token, ExpiresAt: body.ExpiresAt, Scope: levels(body.Permissions)}
+}
+
+// levels writes permissions as NAME:LEVEL, in their order.
+func levels(permissions map[string]string) string {
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(permissions)) {
+		all = append(all, name+":"+permissions[name])
+	}
+	return strings.Join(all, " ")
 }

@@ -20,7 +20,8 @@ import (
 // requests at once.
 type Injector struct {
 	Minted, Expiry time.Time        // zero Expiry: it does not expire
-	Ends           time.Time        // of what nothing renews, a certificate: when a person must act; zero: it does not end
+	Ends           time.Time        // of what nothing renews, a certificate or a token that says so itself: when a person must act; zero: not known, or it does not end
+	Scope          []string         // that the token endpoint gave, or as NAME:LEVEL the permissions of an installation; nil: not told
 	Upstream       *url.URL         // of credentials with a url, without a trailing slash; nil: the provider's
 	Certificate    *tls.Certificate // of mtls; its connections are pooled apart
 

@@ -33,7 +33,7 @@ type Kind struct {
 	ask       func(Kind, Material) (tokenCall, error) // for a token, without a refresh token, and without I/O; nil: there is no such way
 	refreshes bool                                    // a refresh token in the record is used
 	signs     bool                                    // its required fields are signed with, and go nowhere
-	asksScope bool                                    // the record's scope is what is asked for, not what was given
+	asksScope bool                                    // the record's scope is not what was given: it is what is asked for, or there is none
 }
 
 // Material is what an injector is made of.
@@ -179,7 +179,7 @@ var kinds = []Kind{
 	tokens(Kind{
 		Name: "github_app", Doc: "an installation of a GitHub App, by installation tokens; url is that of a GitHub Enterprise Server's API",
 		Required: []string{"app_id", "installation_id", "private_key"}, Optional: []string{"url"},
-		Places: accessToken, Grant: "github_app", ask: callGitHubApp,
+		Places: accessToken, Grant: "github_app", ask: callGitHubApp, asksScope: true,
 		Verify: provider.Verify{Method: http.MethodGet, Path: "/installation/repositories?per_page=1"}, // GET /user is for users
 	}),
 	tokens(Kind{

@@ -28,9 +28,22 @@ func tokens(k Kind) Kind {
 			return nil, err
 		}
 		now := m.now()
-		return token{access: g.access, scheme: g.scheme, made: now, expiry: now.Add(g.life)}.injector(k, m)
+		i, err := token{access: g.access, scheme: g.scheme, made: now, expiry: now.Add(g.life)}.injector(k, m)
+		if err == nil {
+			i.Scope = g.scopes(m)
+		}
+		return i, err
 	}
 	return k
+}
+
+// scopes that were given: without a word of them those that were asked for (RFC
+// 6749 section 5.1).
+func (g granted) scopes(m Material) []string {
+	if g.scope == "" {
+		return scopeList(scopeOf(m))
+	}
+	return scopeList(g.scope)
 }
 
 // compiles tells what keeps the kind's requests from being made.
@@ -57,6 +70,9 @@ func (k Kind) held(m Material) (*Injector, error) {
 	i, err := t.injector(k, m)
 	if err == nil {
 		i.stored = true
+		if !k.asksScope {
+			i.Scope = scopeList(m.Credential.Text("scope"))
+		}
 	}
 	return i, err
 }
