@@ -93,9 +93,10 @@ func (e *edit) into(c *credential.Credential, known, ours []string) error {
 func providerFields(p *provider.Provider) []string {
 	templates := slices.Concat(p.Hosts, []string{
 		p.BaseURL, p.OAuth2.AuthorizationURL, p.OAuth2.TokenURL, p.OAuth2.RefreshURL, p.OAuth2.RevocationURL,
-		p.OAuth2.IntrospectionURL, p.OAuth2.DeviceAuthorizationURL, p.Login.Path, p.Login.Body, p.Verify.Path,
+		p.OAuth2.IntrospectionURL, p.OAuth2.DeviceAuthorizationURL, p.Login.Path, p.Login.Body, p.Verify.Path, p.Verify.Body,
 	})
 	templates = slices.AppendSeq(templates, maps.Values(p.OAuth2.Params))
+	templates = slices.Concat(templates, slices.Collect(maps.Values(p.OAuth2.ClientCredentialsParams)))
 	for _, place := range p.Places {
 		templates = append(templates, place.Value, place.Username, place.Password)
 	}

@@ -21,6 +21,7 @@ type providerView struct {
 	ClientAuth  string     `json:"client_auth"`  // at token endpoints
 	LoginFields []string   `json:"login_fields"` // of a two_step record
 	PlaceFields []string   `json:"place_fields"` // that its places fill in
+	GrantFields []string   `json:"grant_fields"` // of an oauth2_client_credentials record, sent for its token
 	Verify      string     `json:"verify"`       // METHOD PATH; empty: there is none
 	Scopes      []string   `json:"scopes"`       // that flows usually need
 	Permissions []string   `json:"permissions"`
@@ -71,7 +72,8 @@ func viewProvider(p *provider.Provider, credentials int) providerView {
 	v := providerView{
 		Name: p.Name, Type: p.Type, Types: some(p.Types), Hosts: some(p.Hosts), Paths: some(p.Paths),
 		BaseURL: p.BaseURL, TokenURL: p.OAuth2.TokenURL, ClientAuth: p.OAuth2.ClientAuth, LoginFields: some(p.Login.Fields()), PlaceFields: []string{},
-		Scopes: some(p.Needs.Scopes), Permissions: some(p.Needs.Permissions),
+		GrantFields: some(p.OAuth2.ClientCredentialsFields()),
+		Scopes:      some(p.Needs.Scopes), Permissions: some(p.Needs.Permissions),
 		Limits:   limitsView{[]rateView{}, p.Limits.Burst, p.Limits.Concurrency},
 		Accounts: "many", Anonymous: p.Anonymous, Builtin: p.Builtin, Configured: p.Configured, Unverified: p.Unverified,
 		Note: p.Note, Credentials: credentials,

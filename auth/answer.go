@@ -43,6 +43,7 @@ var errTooLong = errors.New("more than 1 MiB")
 // not know and takes a missing expires_in for a token without end.
 type endpoint struct {
 	next  http.RoundTripper
+	json  bool               // the request goes as JSON
 	stage func(reply)        // told of a 2xx answer before anybody reads it; nil: nobody
 	read  func(reply) answer // nil: readAnswer
 	out   outcomeOf
@@ -62,6 +63,9 @@ func (e *endpoint) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
 	}))
+	if err := e.encode(req); err != nil {
+		return nil, err
+	}
 	req.Close = true // a connection that the server is about to close is none to spend a grant on
 	for name, v := range map[string]string{"Accept": "application/json", "User-Agent": "sallyport"} {
 		if req.Header.Get(name) == "" {
@@ -90,6 +94,14 @@ func (e *endpoint) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	return e.out.plain(req), nil
+}
+
+// encode writes the request as the server wants it.
+func (e *endpoint) encode(req *http.Request) error {
+	if !e.json {
+		return nil
+	}
+	return asObject(req)
 }
 
 // judge reads an answer; cut is why its body ended early, nil if it did not.

@@ -108,6 +108,30 @@ func inMemory(req *http.Request) ([]byte, error) {
 	return b, nil
 }
 
+// asObject puts the form that req holds into a JSON object: there are servers that
+// take nothing else at their OAuth endpoints.
+func asObject(req *http.Request) error {
+	b, err := inMemory(req)
+	if err != nil {
+		return err
+	}
+	form, err := url.ParseQuery(string(b))
+	if err != nil {
+		return fault.New(fault.Internal, "", errors.New("a request to a token endpoint is no form"))
+	}
+	members := make(map[string]string, len(form))
+	for name := range form {
+		members[name] = form.Get(name)
+	}
+	object, err := json.Marshal(members)
+	if err != nil {
+		return fault.New(fault.Internal, "", errors.New("a form is no JSON object"))
+	}
+	HoldBody(req, object)
+	req.Header.Set("Content-Type", "application/json")
+	return nil
+}
+
 func mediaType(req *http.Request) string {
 	t, _, err := mime.ParseMediaType(req.Header.Get("Content-Type"))
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {

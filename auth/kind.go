@@ -60,11 +60,14 @@ func (k Kind) Verifies() bool { return k.Grant != "" }
 func (k Kind) Fields() []string { return slices.Concat(k.Required, k.Optional) }
 
 // Needs are the fields that a record needs at a provider: the required ones,
-// those that its login sends, and of a client that has no secret its key.
+// those that its login or its token request sends, and of a client that has no secret its key.
 func (k Kind) Needs(p *provider.Provider) []string {
 	needs := slices.Clone(k.Required)
 	if k.Name == twoStep {
 		needs = append(needs, p.Login.Fields()...)
+	}
+	if k.Name == ClientCredentialsType {
+		needs = append(needs, p.OAuth2.ClientCredentialsFields()...)
 	}
 	if k.Name == DatabaseType {
 		needs = slices.DeleteFunc(needs, func(f string) bool { return f == "port" }) // the driver has one
@@ -138,7 +141,7 @@ var kinds = []Kind{
 		Places:   accessToken, Grant: "authorization_code", refreshes: true,
 	}),
 	tokens(Kind{
-		Name: "oauth2_client_credentials", Doc: "the OAuth client's own account (RFC 6749 section 4.4)",
+		Name: ClientCredentialsType, Doc: "the OAuth client's own account (RFC 6749 section 4.4)",
 		Required: []string{"client_id", "client_secret"}, Optional: []string{"token_url", "scope", "audience", "private_key", "key_id"},
 		Places: accessToken, Grant: "client_credentials", ask: askClientCredentials, asksScope: true,
 	}),

@@ -103,15 +103,29 @@ func (k Kind) refresh(m Material) (tokenRequest, error) {
 	return r, nil
 }
 
-// askClientCredentials is the request of RFC 6749 section 4.4.
+// ClientCredentialsType is the type of a client's own account.
+const ClientCredentialsType = "oauth2_client_credentials"
+
+// askClientCredentials is the request of RFC 6749 section 4.4, or one like it that
+// the provider describes.
 func askClientCredentials(k Kind, m Material) (tokenCall, error) {
 	endpoint, err := k.tokenURL(m)
 	if err != nil {
 		return nil, err
 	}
 	r, err := k.newRequest(m, endpoint, "client_credentials")
+	if err != nil {
+		return r, err
+	}
 	r.ask(m)
-	return r, err
+	for name, t := range m.Provider.OAuth2.ClientCredentialsParams {
+		v, err := fill(t, m.Credential.Field, fitText)
+		if err != nil {
+			return r, err
+		}
+		r.params.Set(name, v)
+	}
+	return r, nil
 }
 
 // askPassword is the request of RFC 6749 section 4.3.

@@ -32,6 +32,7 @@ type tokenRequest struct {
 	params     url.Values // grant_type and what belongs to it
 	id, secret string     // of the client; both empty: it says so in params, or not at all
 	style      oauth2.AuthStyle
+	json       bool // the form goes as a JSON object
 }
 
 // newRequest gives the parts that every grant has: the client, the provider's
@@ -61,6 +62,7 @@ func (k Kind) newRequest(m Material, endpoint, grant string) (tokenRequest, erro
 
 // authenticate says who the client is, in the provider's way.
 func (r *tokenRequest) authenticate(m Material) error {
+	r.json = m.Provider.OAuth2.Encoding == "json"
 	r.id, r.secret = m.Credential.Field("client_id").Reveal(), m.Credential.Field("client_secret").Reveal()
 	switch m.Provider.OAuth2.ClientAuth {
 	case "", "basic":
@@ -156,7 +158,7 @@ func exchange(ctx context.Context, m Material, r tokenRequest, stage func(reply)
 	if m.Client == nil || m.Client.Transport == nil {
 		return outcomeOf{}, fault.New(fault.Internal, "", errors.New("no client for token endpoints"))
 	}
-	e := &endpoint{next: m.Client.Transport, stage: stage}
+	e := &endpoint{next: m.Client.Transport, json: r.json, stage: stage}
 	client := &http.Client{Transport: e, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	conf := clientcredentials.Config{ClientID: r.id, ClientSecret: r.secret, TokenURL: r.url, EndpointParams: r.params, AuthStyle: r.style}
 	if _, err := conf.Token(context.WithValue(ctx, oauth2.HTTPClient, client)); err != nil {

@@ -147,6 +147,9 @@ func (r *tokenRequest) plain(ctx context.Context) (*http.Request, error) {
 	if r.style == oauth2.AuthStyleInHeader { // RFC 6749 section 2.3.1
 		req.SetBasicAuth(url.QueryEscape(r.id), url.QueryEscape(r.secret))
 	}
+	if r.json {
+		return req, asObject(req)
+	}
 	return req, nil
 }
 

@@ -229,6 +229,9 @@ func (l *stepLog) form(req *http.Request) string {
 	if err != nil {
 		return ""
 	}
+	if isJSON(req) {
+		return l.excerpt(reply{Body: b})
+	}
 	v, err := url.ParseQuery(string(b))
 	if err != nil {
 		return secret.Redacted

@@ -130,6 +130,9 @@ type oauth2Form struct {
 	ScopeSeparator         string            `toml:"scope_separator"`
 	Params                 map[string]string `toml:"params"`
 	OwnAppOnly             bool              `toml:"own_app_only"`
+
+	Encoding                string            `toml:"encoding" oneof:"form json"`
+	ClientCredentialsParams map[string]string `toml:"client_credentials_params"`
 }
 
 type loginForm struct {
@@ -214,7 +217,7 @@ func (c *credentialForm) setDefaults() {
 func (p *providerForm) setDefaults() {
 	*p = providerForm{
 		Type: "api_key", Accounts: "many",
-		OAuth2:  oauth2Form{ClientAuth: "basic", ScopeSeparator: " "},
+		OAuth2:  oauth2Form{ClientAuth: "basic", ScopeSeparator: " ", Encoding: "form"},
 		Login:   loginForm{Method: "POST", Token: "access_token"},
 		Refresh: refreshForm{Rotates: true},
 		Verify:  verifyForm{Method: "GET"},

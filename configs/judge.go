@@ -2,6 +2,7 @@ package configs
 
 import (
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -52,7 +53,7 @@ func (j *judge) entry(path string, f *providerForm) {
 	}
 	j.oauth2(join(path, "oauth2"), f)
 	j.login(join(path, "login"), f)
-	j.verify(join(path, "verify"), f.Verify.Path)
+	j.verify(join(path, "verify"), provider.Verify(f.Verify))
 	if f.Refresh.Idle > 0 && f.Refresh.Idle < minIdle {
 		j.add(join(join(path, "refresh"), "idle"), "is too short to keep a grant alive; use at least 10m, or 0s if none lapses")
 	}
@@ -80,14 +81,22 @@ func (j *judge) hmac(key string, f *providerForm) {
 // over idle ones can beat.
 const minIdle = 10 * time.Minute
 
-func (j *judge) verify(key, path string) {
-	_, err := filled(path)
+func (j *judge) verify(key string, v provider.Verify) {
+	_, err := filled(v.Path)
 	switch {
-	case path == "":
-	case !strings.HasPrefix(path, "/"):
-		j.add(join(key, "path"), "%q does not begin with /; it is relative to base_url", path)
+	case v.Path == "":
+	case !strings.HasPrefix(v.Path, "/"):
+		j.add(join(key, "path"), "%q does not begin with /; it is relative to base_url", v.Path)
 	case err != nil:
-		j.add(join(key, "path"), "%q %v", path, err)
+		j.add(join(key, "path"), "%q %v", v.Path, err)
+	}
+	switch what := checkBody(v.Body, v.JSON()); {
+	case v.Body != "" && v.Path == "":
+		j.add(join(key, "body"), "is set without a path")
+	case v.Body != "" && v.Method != http.MethodPost:
+		j.add(join(key, "body"), `is set, but a %s has no body; use method = "POST"`, v.Method)
+	case what != "":
+		j.add(join(key, "body"), "%s", what)
 	}
 }
 
@@ -159,6 +168,7 @@ func (j *judge) oauth2(key string, f *providerForm) {
 		j.add(join(key, "scope_separator"), `%q is no separator; use " " or ","`, o.ScopeSeparator)
 	}
 	j.claims(join(key, "params"), o.Params)
+	j.grantParams(join(key, "client_credentials_params"), o.ClientCredentialsParams)
 }
 
 func (j *judge) signal(key string, s signalForm) {

@@ -22,7 +22,9 @@ func (j *judge) login(key string, f *providerForm) {
 		return
 	}
 	j.loginPath(join(key, "path"), l.Path)
-	if what := checkBody(l); what != "" {
+	if l.Body != "" && l.Method == http.MethodGet {
+		j.add(join(key, "body"), "is set, but a GET has no body; use POST, or a query in path")
+	} else if what := checkBody(l.Body, l.JSON()); what != "" {
 		j.add(join(key, "body"), "%s", what)
 	}
 	for _, field := range l.Fields() {
@@ -57,20 +59,18 @@ func (j *judge) loginPath(key, path string) {
 	}
 }
 
-// checkBody says what is wrong with a login's body, or nothing.
-func checkBody(l provider.Login) string {
+// checkBody says what is wrong with the body of a login or a verify request, or nothing.
+func checkBody(body string, isJSON bool) string {
 	switch {
-	case l.Body == "":
+	case body == "":
 		return ""
-	case l.Method == http.MethodGet:
-		return "is set, but a GET has no body; use POST, or a query in path"
-	case l.JSON():
-		if !json.Valid([]byte(templateField.ReplaceAllString(l.Body, "0"))) {
+	case isJSON:
+		if !json.Valid([]byte(templateField.ReplaceAllString(body, "0"))) {
 			return "begins like JSON and is none, or has a {field} where no value can stand"
 		}
 		return ""
 	}
-	plain, err := filled(l.Body)
+	plain, err := filled(body)
 	if err != nil {
 		return err.Error()
 	}
@@ -94,6 +94,23 @@ func (j *judge) claims(key string, params map[string]string) {
 			j.add(join(key, name), "is no claim that a provider sets")
 		}
 		if _, err := filled(params[name]); ok && err != nil {
+			j.add(join(key, name), "%v", err)
+		}
+	}
+}
+
+// client are the parameters by which a client says who it is: client_auth tells how.
+var client = []string{"client_id", "client_secret", "client_assertion", "client_assertion_type"}
+
+// grantParams judges the further parameters of one grant.
+func (j *judge) grantParams(key string, params map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		switch _, err := filled(params[name]); {
+		case name == "" || hasControl(name):
+			j.add(join(key, name), "is not the name of a parameter")
+		case slices.Contains(client, name):
+			j.add(join(key, name), "says who the client is, which client_auth and the record do")
+		case err != nil:
 			j.add(join(key, name), "%v", err)
 		}
 	}

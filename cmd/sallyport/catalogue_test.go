@@ -187,7 +187,7 @@ func recordFor(t *testing.T, p *provider.Provider, kind auth.Kind) *credential.C
 	t.Helper()
 	view := providerView{
 		Name: p.Name, Type: p.Type, Types: p.Types, Hosts: p.Hosts, BaseURL: p.BaseURL, TokenURL: p.OAuth2.TokenURL,
-		ClientAuth: p.OAuth2.ClientAuth, LoginFields: p.Login.Fields(), Verify: p.Verify.Path,
+		ClientAuth: p.OAuth2.ClientAuth, LoginFields: p.Login.Fields(), GrantFields: p.OAuth2.ClientCredentialsFields(), Verify: p.Verify.Path,
 	}
 	for _, place := range p.Places {
 		view.PlaceFields = append(view.PlaceFields, provider.TemplateFields(place.Value+place.Username+place.Password)...)

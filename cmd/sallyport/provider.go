@@ -38,6 +38,7 @@ type providerView struct {
 	ClientAuth  string   `json:"client_auth"`
 	LoginFields []string `json:"login_fields"`
 	PlaceFields []string `json:"place_fields"`
+	GrantFields []string `json:"grant_fields"`
 	Verify      string   `json:"verify"`
 	Unverified  bool     `json:"unverified"`
 	Note        string   `json:"note"`
@@ -65,6 +66,9 @@ func (p *providerView) needs(kind auth.Kind) []string {
 	names := kind.Needs(&provider.Provider{OAuth2: provider.OAuth2{ClientAuth: p.ClientAuth}})
 	if kind.Name == "two_step" {
 		names = append(names, p.LoginFields...)
+	}
+	if kind.Name == auth.ClientCredentialsType {
+		names = append(names, p.GrantFields...)
 	}
 	templates := p.templateFields()
 	if slices.Contains(kind.Required, "url") {

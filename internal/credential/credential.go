@@ -25,7 +25,7 @@ var TokenFields = []string{
 // Everything that is not listed is treated as a secret.
 var publicFields = []string{
 	"url", "username", "client_id", "token_url", "refresh_url", "scope", "audience", "issuer", "subject", "key_id",
-	"app_id", "installation_id", "access_key_id", "region", "service", "subject_token_file", "consumer_key",
+	"app_id", "installation_id", "account_id", "access_key_id", "region", "service", "subject_token_file", "consumer_key",
 	"driver", "host", "port", "database", "sslmode", "token_type", "expires_in", "expires_at", "created_at",
 }
 

@@ -2,6 +2,8 @@ package provider
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -10,9 +12,24 @@ import (
 func (l Login) Fields() []string { return TemplateFields(l.Path + " " + l.Body) }
 
 // JSON reports whether the login's body is JSON; else it is a form.
-func (l Login) JSON() bool {
-	b := strings.TrimSpace(l.Body)
-	return strings.HasPrefix(b, "{") || strings.HasPrefix(b, "[")
+func (l Login) JSON() bool { return jsonBody(l.Body) }
+
+// Fields names the {field}s of a record that the verify request sends.
+func (v Verify) Fields() []string { return TemplateFields(v.Path + " " + v.Body) }
+
+// JSON reports whether the verify request's body is JSON; else it is a form.
+func (v Verify) JSON() bool { return jsonBody(v.Body) }
+
+// ClientCredentialsFields names the {field}s of a record that its token request sends.
+func (o OAuth2) ClientCredentialsFields() []string {
+	values := slices.Collect(maps.Values(o.ClientCredentialsParams))
+	slices.Sort(values)
+	return TemplateFields(strings.Join(values, " "))
+}
+
+func jsonBody(s string) bool {
+	s = strings.TrimSpace(s)
+	return strings.HasPrefix(s, "{") || strings.HasPrefix(s, "[")
 }
 
 // JSONPath leads to a value inside of a JSON document, step by step: the name of

@@ -81,6 +81,9 @@ type OAuth2 struct {
 	ScopeSeparator string // empty: a space
 	Params         map[string]string
 	OwnAppOnly     bool
+
+	Encoding                string            // of what is sent to these endpoints: form, json; empty: form
+	ClientCredentialsParams map[string]string // further parameters of the client_credentials grant, whose grant_type they may change; with {field}s
 }
 
 // Login is the call of a two_step type.

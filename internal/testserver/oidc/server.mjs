@@ -35,6 +35,7 @@ const clients = [
     client_id: 'app', client_secret: 's3cr3t-app', application_type: 'native', redirect_uris: [callback], response_types: ['code'],
     grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
   },
+  machine('zoom', 's3cr3t-zoom', { grant_types: ['account_credentials'] }),
   { client_id: 'rs', client_secret: 's3cr3t-rs', grant_types: [], redirect_uris: [], response_types: [] }, // asks the introspection endpoint
 ];
 
@@ -48,6 +49,29 @@ if (jwks) {
     { client_id: 'signed', token_endpoint_auth_method: 'private_key_jwt', jwks, ...asserting },
     { client_id: 'open', token_endpoint_auth_method: 'none', ...asserting, grant_types: [jwtBearer, tokenExchange] },
   );
+}
+
+// accounts adds a grant like Zoom's of server-to-server apps: the client's own account, named.
+function accounts(provider) {
+  provider.registerGrantType('account_credentials', async (ctx) => {
+    if (ctx.oidc.params.account_id !== 'AbC-123') throw new errors.InvalidGrant('no such account');
+    const token = new provider.ClientCredentials({ client: ctx.oidc.client, scope: 'api:read' });
+    ctx.body = { access_token: await token.save(), expires_in: token.expiration, token_type: 'bearer', scope: 'api:read' };
+  }, ['account_id']);
+}
+
+// fromJSON lets /json/... in: the endpoints of a server that takes nothing but JSON objects, as Notion's does.
+async function fromJSON(req, res) {
+  if (req.headers['content-type'] !== 'application/json') {
+    res.writeHead(415).end();
+    return false;
+  }
+  let body = '';
+  for await (const chunk of req) if ((body += chunk).length > 1e5) throw new Error('too long');
+  req.body = JSON.parse(body); // the provider takes one that was read before
+  req.headers['content-type'] = 'application/x-www-form-urlencoded';
+  req.url = req.url.slice('/json'.length);
+  return true;
 }
 
 // assertions adds the grants of RFC 7523 and RFC 8693, which verify what they are given by jose.
@@ -144,6 +168,7 @@ server.listen(Number(env.PORT ?? 0), '127.0.0.1', () => {
   const issuer = `${tls ? 'https' : 'http'}://127.0.0.1:${server.address().port}`;
   const provider = new Provider(issuer, configuration);
   if (jwks) assertions(provider);
+  accounts(provider);
   const stats = {}; // "GRANT_TYPE:ok" or "GRANT_TYPE:ERROR" -> how often
   const count = (grant, what) => { stats[`${grant}:${what}`] = (stats[`${grant}:${what}`] ?? 0) + 1; };
   provider.on('grant.success', (ctx) => count(ctx.oidc.params.grant_type, 'ok'));
@@ -153,7 +178,7 @@ server.listen(Number(env.PORT ?? 0), '127.0.0.1', () => {
     try {
       if (req.url === '/__stats') res.end(JSON.stringify(stats));
       else if (req.url.startsWith('/interaction/')) await finish(provider, req, res);
-      else await answer(req, res);
+      else if (!req.url.startsWith('/json/') || (await fromJSON(req, res))) await answer(req, res);
     } catch (err) {
       res.statusCode = 500;
       res.end(String(err?.stack ?? err));
