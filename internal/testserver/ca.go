@@ -108,6 +108,11 @@ func (ca *CA) Pool() *x509.CertPool {
 	return pool
 }
 
+// Config is for clients that trust the authority alone.
+func (ca *CA) Config() *tls.Config {
+	return &tls.Config{RootCAs: ca.Pool(), MinVersion: tls.VersionTLS12}
+}
+
 func newKey(tb testing.TB) *ecdsa.PrivateKey {
 	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

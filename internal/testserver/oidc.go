@@ -2,15 +2,11 @@ package testserver
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 )
@@ -29,7 +25,7 @@ type OIDCOptions struct {
 }
 
 // OIDC is a running OpenID provider: npm's oidc-provider, which verifies what it is sent. Its clients stand in
-// oidc/server.mjs: m2m, m2m-post, odd:id, web, native, app and rs; with ClientKeys also signed and open.
+// oidc/server.mjs: m2m, m2m-post, odd:id, zoom, web, native, app and rs; with ClientKeys also signed and open.
 type OIDC struct {
 	*Process
 	Issuer   string // http://127.0.0.1:PORT or https://...
@@ -41,7 +37,7 @@ type OIDC struct {
 func StartOIDC(tb testing.TB, o OIDCOptions) *OIDC {
 	tb.Helper()
 	node := Find(tb, "node")
-	dir, err := installOIDC(Find(tb, "npm"))
+	dir, err := npmFolder(Find(tb, "npm"), "oidc", "oidc-provider "+oidcVersion)
 	if err != nil {
 		tb.Fatalf("the OpenID provider does not install: %v", err)
 	}
@@ -79,25 +75,6 @@ func (o OIDCOptions) environ() []string {
 	return env
 }
 
-// announced waits for the line "listening ISSUER".
-func (s *OIDC) announced(tb testing.TB) string {
-	tb.Helper()
-	for end := time.Now().Add(startLimit); time.Now().Before(end); {
-		if _, rest, ok := strings.Cut(s.Log(), "listening "); ok {
-			if issuer, _, ok := strings.Cut(rest, "\n"); ok {
-				return issuer
-			}
-		}
-		select {
-		case <-s.Exited:
-			tb.Fatalf("the OpenID provider ended; its output:\n%s", s.Log())
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	tb.Fatalf("the OpenID provider does not listen; its output:\n%s", s.Log())
-	return ""
-}
-
 // Grants tells how often each grant was answered, by "GRANT_TYPE:ok" or "GRANT_TYPE:ERROR". client must trust the
 // server's certificate, if it has one.
 func (s *OIDC) Grants(tb testing.TB, client *http.Client) map[string]int {
@@ -112,39 +89,4 @@ func (s *OIDC) Grants(tb testing.TB, client *http.Client) map[string]int {
 		tb.Fatal(err)
 	}
 	return stats
-}
-
-// installOIDC gives the folder of the server and its packages, installed if it is not in the cache.
-func installOIDC(npm string) (string, error) {
-	cache, err := cacheDir()
-	if err != nil {
-		return "", err
-	}
-	top, err := moduleRoot()
-	if err != nil {
-		return "", err
-	}
-	src := filepath.Join(top, "internal", "testserver", "oidc")
-	sum, err := hashFolder(src)
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(cache, "oidc-"+sum)
-	return dir, once(dir, func() error { return npmInstall(npm, src, dir) })
-}
-
-// npmInstall copies src and installs what its lock file names, beside dir first: a folder that exists is complete.
-func npmInstall(npm, src, dir string) error {
-	fmt.Fprintln(os.Stderr, "testserver: installing oidc-provider "+oidcVersion+" with npm; the first time this takes some seconds")
-	tmp := dir + ".new"
-	err := errors.Join(os.RemoveAll(tmp), os.CopyFS(tmp, os.DirFS(src)))
-	if err != nil {
-		return err
-	}
-	cmd := exec.Command(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	cmd.Dir = tmp
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("npm ci in %s: %w\n%s", tmp, err, out)
-	}
-	return os.Rename(tmp, dir)
 }

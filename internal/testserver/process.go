@@ -83,6 +83,25 @@ func (p *Process) listening(tb testing.TB, address string) bool {
 	return false
 }
 
+// announced waits for the line "listening URL" and gives the URL.
+func (p *Process) announced(tb testing.TB) string {
+	tb.Helper()
+	for end := time.Now().Add(startLimit); time.Now().Before(end); {
+		if _, rest, ok := strings.Cut(p.Log(), "listening "); ok {
+			if url, _, ok := strings.Cut(rest, "\n"); ok {
+				return url
+			}
+		}
+		select {
+		case <-p.Exited:
+			tb.Fatalf("%s ended; its output:\n%s", p.Cmd.Path, p.Log())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	tb.Fatalf("%s does not listen; its output:\n%s", p.Cmd.Path, p.Log())
+	return ""
+}
+
 // FreeAddr gives a loopback address on which nothing listens now.
 func FreeAddr(tb testing.TB) string {
 	tb.Helper()
