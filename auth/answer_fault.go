@@ -75,7 +75,8 @@ func noToken(host, what string) *fault.Fault {
 
 // unreached is the fault of an exchange without an answer. Refusals of our own
 // stay what they are; of the rest only the code is kept, since a transport's
-// error can quote what the other side sent.
+// error can quote what the other side sent, and of a certificate what is wrong
+// with it, which no secret is in.
 func unreached(host string, err error) *fault.Fault {
 	f := fault.From(err)
 	switch f.Code {
@@ -84,7 +85,11 @@ func unreached(host string, err error) *fault.Fault {
 	case fault.Internal:
 		return noToken(host, "did not answer")
 	}
-	g := noToken(host, "did not answer: "+strings.ToLower(f.Diagnosis().Title))
+	why := strings.ToLower(f.Diagnosis().Title)
+	if f.Kind != "" {
+		why = f.Detail
+	}
+	g := noToken(host, "did not answer: "+why).Of(f.Kind)
 	g.Err = f.Code
 	return g
 }

@@ -32,9 +32,10 @@ type Injector struct {
 	body      bool
 	wants     func(*http.Request) BodyNeed // of a signature; nil: nothing
 	cookies   bool
-	stored    bool         // its token was in the record: nobody was asked for it
-	token     secret.Value // the access token that it carries; empty: it carries none
-	early     float64      // by how much of the margin it is renewed before that: up to a tenth, or later
+	stored    bool           // its token was in the record: nobody was asked for it
+	token     secret.Value   // the access token that it carries; empty: it carries none
+	keys      []secret.Value // that a record of a static kind gives it
+	early     float64        // by how much of the margin it is renewed before that: up to a tenth, or later
 	redact    redaction
 }
 
@@ -129,6 +130,12 @@ func (i *Injector) BodyNeed(req *http.Request) BodyNeed {
 // RedactURL gives s, a Location or the like, without the secret that Inject puts
 // into the query; unchanged where it puts none.
 func (i *Injector) RedactURL(s string) string { return i.redact.apply(s) }
+
+// Begins reports whether the token, or a key or password of the record, begins so:
+// providers tell the kinds of their keys by prefixes.
+func (i *Injector) Begins(prefix string) bool {
+	return i.token.HasPrefix(prefix) || slices.ContainsFunc(i.keys, func(v secret.Value) bool { return v.HasPrefix(prefix) })
+}
 
 func (i *Injector) replaces(header string) bool {
 	for _, o := range i.owned {

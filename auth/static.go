@@ -12,6 +12,9 @@ func static(k Kind) Kind {
 		i, err := newInjector(k, m, m.Credential.Field)
 		if err == nil {
 			i.Ends = k.ends(m)
+			for _, f := range k.Required {
+				i.keys = append(i.keys, m.Credential.Field(f))
+			}
 		}
 		return i, err
 	}

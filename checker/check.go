@@ -15,8 +15,12 @@ import (
 	"github.com/sallyport/sallyport/internal/provider"
 )
 
-// timeLimit bounds one check, minting the token included.
-const timeLimit = 10 * time.Second
+// Limits of one check: of each request, and of all of them together. What a
+// request waits for its turn is not counted.
+const (
+	timeLimit  = 10 * time.Second
+	totalLimit = 30 * time.Second
+)
 
 // Options of a Checker. Client is required.
 type Options struct {
@@ -29,7 +33,11 @@ type Options struct {
 	Classify func(error) *fault.Fault
 	// Certified is that client's transport with a client certificate; nil: a
 	// credential that is one cannot be checked.
-	Certified  func(*provider.Provider, *tls.Certificate) http.RoundTripper
+	Certified func(*provider.Provider, *tls.Certificate) http.RoundTripper
+	// Pace waits until a provider may be asked once more, so that many checks at
+	// once stay inside its limits. Its errors are *fault.Fault. Nil: nothing waits.
+	Pace       func(context.Context, *provider.Provider) error
+	Ahead      func() time.Duration  // how long before its end a credential is warned of; nil: 14 days
 	Log        *slog.Logger          // nil: nothing is logged
 	Registerer prometheus.Registerer // nil: nothing is measured
 	Now        func() time.Time      // nil: time.Now
@@ -41,6 +49,8 @@ type Checker struct {
 	dial      Dial
 	classify  func(error) *fault.Fault
 	certified func(*provider.Provider, *tls.Certificate) http.RoundTripper
+	pace      func(context.Context, *provider.Provider) error
+	ahead     func() time.Duration
 	log       *slog.Logger
 	durations *prometheus.HistogramVec
 	now       func() time.Time
@@ -48,7 +58,10 @@ type Checker struct {
 
 // New makes a Checker. It does no I/O.
 func New(o Options) *Checker {
-	c := &Checker{client: o.Client, dial: o.Dial, classify: o.Classify, certified: o.Certified, log: o.Log, durations: newDurations(o.Registerer), now: o.Now}
+	c := &Checker{
+		client: o.Client, dial: o.Dial, classify: o.Classify, certified: o.Certified, pace: o.Pace, ahead: o.Ahead,
+		log: o.Log, durations: newDurations(o.Registerer), now: o.Now,
+	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
@@ -58,6 +71,12 @@ func New(o Options) *Checker {
 	if c.classify == nil {
 		c.classify = fault.From
 	}
+	if c.pace == nil {
+		c.pace = func(context.Context, *provider.Provider) error { return nil }
+	}
+	if c.ahead == nil {
+		c.ahead = func() time.Duration { return defaultWarning }
+	}
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -66,19 +85,19 @@ func New(o Options) *Checker {
 
 // Check tries cred at p with the provider's verify request, or, where it has
 // none, by minting the token of a type that needs one; a database's by logging
-// in. It takes 10 s at most, writes nothing and spends no refresh token. cred
-// need not be stored.
+// in. Where the provider takes it, it is asked what the credential may do, for
+// when, and on what. Each request takes 10 s at most, all of them 30 s. Check
+// writes nothing and spends no refresh token. cred need not be stored.
 func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credential.Credential) *Report {
-	ctx, cancel := context.WithTimeout(ctx, timeLimit)
-	defer cancel()
 	start := c.now()
 	t := newTrial(c.client(p), p, cred, c.now)
-	t.dial, t.classify = c.dial, c.classify
-	t.certified = c.certified
-	r := report(t.run(ctx))
+	t.dial, t.classify, t.certified, t.ahead = c.dial, c.classify, c.certified, c.ahead()
+	t.rec.pace = func(ctx context.Context) error { return c.pace(ctx, p) }
+	t.run(ctx)
+	r := t.report()
 	r.Credential, r.Provider, r.Type = cred.Ref.String(), p.Name, auth.TypeOf(p, cred)
 	r.Steps, r.CheckedAt = t.rec.taken(), start.UTC().Truncate(time.Millisecond)
-	r.ends = t.ends(r)
+	r.ends = t.when(r)
 	took := c.now().Sub(start)
 	r.TookMS = took.Milliseconds()
 	c.durations.WithLabelValues(p.Name).Observe(took.Seconds())
@@ -87,9 +106,9 @@ func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credent
 	return r
 }
 
-// ends tells when somebody must act: before the refresh token ends, or the
-// secret itself where nothing renews it.
-func (t *trial) ends(r *Report) time.Time {
+// when somebody must act: before the refresh token ends, or the secret itself
+// where nothing renews it.
+func (t *trial) when(r *Report) time.Time {
 	if k, _ := auth.Lookup(r.Type); k.Grant == "" && r.ExpiresAt != nil {
 		return *r.ExpiresAt
 	}
@@ -109,22 +128,24 @@ func (c *Checker) Fields(typ string) (fields []string, ok bool) {
 	return k.Fields(), ok
 }
 
-// report gives the report of a verdict.
-func report(v verdict) *Report {
-	r := &Report{
-		Status:  v.status,
-		Account: v.account,
-		Checks:  []Line{{Name: Authorization, Status: v.status, Detail: v.detail, Missing: []string{}}},
-		Fault:   NewFault(v.fault),
-	}
-	if v.status == Unverifiable {
+// report gives the report of what was found. Its status is that of the worst
+// check, and its fault that check's.
+func (t *trial) report() *Report {
+	w := worst(t.lines)
+	r := &Report{Status: w.status, Account: t.account, Fault: NewFault(w.fault)}
+	switch {
+	case w.unknown:
+		r.Status = Unknown
+	case w.status == Unverifiable:
 		r.Status = Warning
 	}
-	if v.unknown {
-		r.Status = Unknown
+	for _, name := range lineNames {
+		if v, ok := t.lines[name]; ok {
+			r.Checks = append(r.Checks, v.line(name))
+		}
 	}
-	if !v.expires.IsZero() {
-		at := v.expires.UTC().Truncate(time.Millisecond)
+	if !t.expires.IsZero() {
+		at := t.expires.UTC().Truncate(time.Millisecond)
 		r.ExpiresAt = &at
 	}
 	return r

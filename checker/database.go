@@ -44,6 +44,8 @@ var drivers = map[string]signIn{"postgres": signInPostgres, "mysql": signInMySQL
 // only under the provider's own roots, so without these it is compared in every
 // mode; and prefer goes on without TLS where the server has none that verifies.
 func (t *trial) login(ctx context.Context) verdict {
+	ctx, cancel := context.WithTimeout(ctx, timeLimit)
+	defer cancel()
 	db, err := auth.DatabaseOf(t.p, t.cred)
 	if err != nil {
 		return verdictOf(err)
@@ -52,8 +54,8 @@ func (t *trial) login(ctx context.Context) verdict {
 	if err != nil {
 		return s.verdict(err)
 	}
-	detail := "the server took the login over " + cmp.Or(s.secured, "a connection without TLS")
-	return verdict{status: OK, detail: detail, account: &Account{Login: t.cred.Text("username"), Kind: "user"}}
+	t.belongs(t.cred.Text("username"), "user")
+	return ok("the server took the login over " + cmp.Or(s.secured, "a connection without TLS"))
 }
 
 // signIn logs in, in the ways that the sslmode allows, until one works.

@@ -100,9 +100,9 @@ func (s *session) fault(err error) (f *fault.Fault, known bool) {
 	case s.conn != nil && s.conn.left.Load() <= 0:
 		return errEndless, true
 	case s.phase == stepTLS && s.plain(err):
-		return fault.New(fault.TLSCertificate, "the server offers no TLS, which sslmode "+s.db.SSLMode+" asks for", nil), true
+		return fault.New(fault.TLSCertificate, "the server offers no TLS, which sslmode "+s.db.SSLMode+" asks for", nil).Of(fault.NoTLS), true
 	case s.nameless(err):
-		return fault.New(fault.TLSCertificate, "the certificate is for another name: it has names in its subject only, or none", nil), true
+		return fault.New(fault.TLSCertificate, "the certificate is for another name: it has names in its subject only, or none", nil).Of(fault.CertificateOfOther), true
 	case errors.Is(err, mysql.ErrInvalidConn), errors.Is(err, driver.ErrBadConn):
 		return fault.New(fault.ConnectionReset, "", nil), true
 	}
@@ -110,7 +110,7 @@ func (s *session) fault(err error) (f *fault.Fault, known bool) {
 	if f.Code == fault.UpstreamInvalid && f.Detail == "" {
 		return fault.New(f.Code, "what listens there does not speak as a "+s.db.Driver+" server does", nil), true
 	}
-	return fault.New(f.Code, f.Detail, nil), true
+	return fault.New(f.Code, f.Detail, nil).Of(f.Kind), true
 }
 
 // plain reports whether the server has no TLS. The first byte of a PostgreSQL

@@ -1,33 +1,22 @@
 package checker
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"mime"
 	"net/http"
 	"slices"
-	"time"
+	"strings"
 
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/provider"
 )
 
-// verdict is what a trial of the credential came to.
-type verdict struct {
-	status  Status // of the check authorization
-	detail  string
-	fault   *fault.Fault // nil: nothing is wrong, or no code fits
-	unknown bool         // the provider was throttling or out of reach
-	account *Account
-	expires time.Time
-}
-
 // verdictOf gives the verdict of a fault of our own side or of the way there.
 func verdictOf(err error) verdict {
 	f := fault.From(err)
-	v := verdict{status: Error, detail: f.Detail, fault: f}
-	if v.detail == "" {
-		v.detail = f.Diagnosis().Title
-	}
+	v := verdict{status: Error, detail: cmp.Or(f.Detail, f.Diagnosis().Title), fault: f}
 	if unreached(f) {
 		v.status, v.unknown = Unverifiable, true
 	}
@@ -45,31 +34,79 @@ func unreached(f *fault.Fault) bool {
 	return f.Diagnosis().Transient || slices.Contains(notReached, f.Code)
 }
 
-// judge says what the provider's answer to the verify request means.
-func judge(p *provider.Provider, resp *http.Response, body []byte) verdict {
-	m := p.Meaning(resp, body[:min(len(body), provider.PeekSize)])
-	switch m {
+// judge says what the provider's answer to the verify request means for the
+// authorization. An answer that names what the credential lacks has taken it.
+func (a *asker) judge(r reply) verdict {
+	if r.fault != nil {
+		return verdictOf(r.fault)
+	}
+	code := r.means.Code()
+	switch r.means {
 	case provider.OK:
-		return judgeStatus(resp, body)
+		return a.judgeStatus(r)
 	case provider.RateLimited, provider.Quota:
-		return verdict{status: Unverifiable, unknown: true, detail: refused(resp), fault: fault.New(m.Code(), "", nil)}
-	case provider.Scope, provider.Permission, provider.NotShared, provider.APIDisabled, provider.Unpaid: // who lacks a right is known
-		return verdict{status: Warning, detail: refused(resp) + "; the credential is accepted", fault: fault.New(m.Code(), "", nil)}
+		return verdict{status: Unverifiable, unknown: true, detail: r.String(), fault: fault.New(code, "", nil)}
+	case provider.Scope:
+		needed := neededScopes(r)
+		a.note(Scopes, lacking(code, needed, detailOf(r.String(), needed)))
+		return ok("the provider takes the credential, but not for its verify request")
+	case provider.Permission:
+		a.note(Permissions, lacking(code, nil, r.String()))
+		return ok("the provider takes the credential, but not for its verify request")
+	case provider.NotShared, provider.APIDisabled, provider.Unpaid: // who lacks a right is known
+		return verdict{status: Warning, detail: r.String() + "; the credential is accepted", fault: fault.New(code, "", nil)}
 	default:
-		return verdict{status: Error, detail: refused(resp), fault: fault.New(m.Code(), "", nil)}
+		return verdict{status: Error, detail: r.String(), fault: fault.New(code, "", nil)}
 	}
 }
 
+func detailOf(said string, needed []string) string {
+	if len(needed) == 0 {
+		return said
+	}
+	return said + "; it asks for: " + named(needed)
+}
+
+// neededScopes reads which scopes an answer asks for: RFC 6750 section 3, else a
+// member of its JSON body, which lists them with spaces between; nil: it does not tell.
+func neededScopes(r reply) []string {
+	for _, c := range provider.ParseChallenges(r.header.Values("WWW-Authenticate")) {
+		if s := strings.Fields(c.Params["scope"]); len(s) > 0 {
+			return short(s)
+		}
+	}
+	var body struct {
+		Scope  string `json:"scope"`
+		Needed string `json:"needed"`
+	}
+	if json.Unmarshal(r.body, &body) != nil {
+		return nil
+	}
+	return short(strings.FieldsFunc(cmp.Or(body.Needed, body.Scope), func(c rune) bool { return c == ' ' || c == ',' }))
+}
+
+// Bounds of what is told of an answer's list of names.
+const (
+	maxNames = 50
+	maxName  = 200
+)
+
+func short(names []string) []string {
+	names = slices.DeleteFunc(names, func(s string) bool { return len(s) > maxName })
+	return names[:min(len(names), maxNames)]
+}
+
 // judgeStatus judges an answer that no signal and no convention explains.
-func judgeStatus(resp *http.Response, body []byte) verdict {
-	v := verdict{status: Unverifiable, detail: answered(resp)}
-	switch s := resp.StatusCode; {
-	case s < http.StatusMultipleChoices && page(resp.Header):
-		v.detail += " with a web page where an API would answer"
-	case s < http.StatusMultipleChoices && denies(resp.Header, body):
-		v.detail += " with an error in it that is not known here"
+func (a *asker) judgeStatus(r reply) verdict {
+	v := unverifiable(r.String())
+	switch s := r.status; {
+	case s < http.StatusMultipleChoices && page(r.header):
+		v.detail = "the provider answered " + statusText(s) + " with a web page where an API would answer"
+	case s < http.StatusMultipleChoices && denies(r.header, r.body):
+		v.detail = r.String() + " that is not known here"
 	case s < http.StatusMultipleChoices:
-		v = verdict{status: OK, detail: answered(resp), account: account(resp.Header, body)}
+		a.account = account(r.header, r.body)
+		return ok(r.String())
 	case s < http.StatusBadRequest:
 		v.detail += ", a redirect; redirects are not followed"
 	case s == http.StatusNotFound, s == http.StatusGone:
@@ -83,20 +120,8 @@ func judgeStatus(resp *http.Response, body []byte) verdict {
 	return v
 }
 
-func answered(resp *http.Response) string {
-	text := http.StatusText(resp.StatusCode)
-	if text != "" {
-		text = " " + text
-	}
-	return fmt.Sprintf("the provider answered %d%s", resp.StatusCode, text)
-}
-
-// refused is answered for a no, which some providers send with a good status.
-func refused(resp *http.Response) string {
-	if resp.StatusCode < http.StatusBadRequest {
-		return answered(resp) + " with an error in it"
-	}
-	return answered(resp)
+func statusText(status int) string {
+	return strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
 }
 
 func page(h http.Header) bool {

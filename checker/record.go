@@ -2,6 +2,7 @@ package checker
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"maps"
 	"mime"
@@ -21,7 +22,7 @@ import (
 const (
 	peekLimit    = 64 << 10
 	excerptLimit = 2 << 10
-	maxSteps     = 8
+	maxSteps     = 24
 )
 
 // Names of the steps.
@@ -33,6 +34,9 @@ const (
 // recorder is an http.RoundTripper that writes down, redacted, what goes through it.
 type recorder struct {
 	next http.RoundTripper
+	pace func(context.Context) error // before each request; nil: nothing waits
+	now  func() time.Time
+	used time.Duration // by requests that were answered
 
 	mu      sync.Mutex
 	name    string         // of the steps from now on
@@ -50,26 +54,50 @@ func (r *recorder) begin(name string, owned func(header string) bool, secrets ..
 	r.secrets = append(r.secrets, secrets...)
 }
 
-// RoundTrip implements http.RoundTripper. The first bytes of the answer's body
-// are read before it returns; the reader gets them all the same.
+// RoundTrip implements http.RoundTripper. It waits for its turn, then asks within
+// the limits of a check. The first bytes of the answer's body are read before it
+// returns; the reader gets them all the same.
 func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
-	start := time.Now()
-	resp, err := r.next.RoundTrip(req)
+	if r.pace != nil {
+		if err := r.pace(req.Context()); err != nil {
+			return nil, err
+		}
+	}
+	left := min(timeLimit, totalLimit-r.used)
+	ctx, cancel := context.WithTimeout(req.Context(), left)
+	start := r.now()
+	defer func() { r.used += r.now().Sub(start) }()
+	resp, err := r.next.RoundTrip(req.WithContext(ctx))
 	var p *peeked
 	if err == nil {
 		p = peek(resp.Body)
+		p.Closer = closer{resp.Body, cancel}
 		resp.Body = p
+	} else {
+		cancel()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.steps) < maxSteps {
 		r.learn(req.Header)
 		s := r.request(req)
-		s.TookMS = time.Since(start).Milliseconds()
+		s.TookMS = r.now().Sub(start).Milliseconds()
 		r.response(&s, resp, p, err)
 		r.steps = append(r.steps, s)
 	}
 	return resp, err
+}
+
+// closer ends what was begun for a body when it is closed.
+type closer struct {
+	io.Closer
+	end context.CancelFunc
+}
+
+// Close implements io.Closer.
+func (c closer) Close() error {
+	defer c.end()
+	return c.Closer.Close()
 }
 
 // learn makes secrets of the values that are not shown: a server may send them back.

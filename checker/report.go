@@ -21,9 +21,6 @@ const (
 	Unknown      Status = "unknown"
 )
 
-// Authorization is the name of the check whether the provider takes the credential.
-const Authorization = "authorization"
-
 // Report is what a check of one credential found. It holds no secret. Nobody
 // changes it once it is made.
 type Report struct {

@@ -56,6 +56,7 @@ const (
 	WrongSurface           Code = "wrong_surface"
 	APIDisabled            Code = "api_disabled"
 	ResourceNotShared      Code = "resource_not_shared"
+	ExpiresSoon            Code = "expires_soon"
 )
 
 // Upstream not reached.

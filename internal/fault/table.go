@@ -302,9 +302,10 @@ var table = map[Code]Diagnosis{
 	CredentialMisplaced: {
 		Code: CredentialMisplaced, Actor: Operator,
 		Title: "The key is in the wrong place",
-		Cause: "The provider finds no credential where it looks, or not in the form it wants.",
+		Cause: "The provider finds no credential where it looks, or not in the form it wants, such as behind a prefix.",
 		Remedy: []string{
-			"Compare [[provider.place]] (header, query or basic; name; prefix) with the provider's documentation.",
+			"Compare [[provider.place]] (header, query or basic; name; prefix) with the provider's documentation; a report tells what the answer asks for.",
+			"Check the request's path too: some gateways answer so to a path that they do not have.",
 		},
 	},
 	InsufficientScope: {
@@ -334,9 +335,10 @@ var table = map[Code]Diagnosis{
 	AppNotVerified: {
 		Code: AppNotVerified, Actor: Operator,
 		Title: "The app is not verified",
-		Cause: "The provider blocks the OAuth client because it is not verified or not published.",
+		Cause: "The provider blocks the client because it is not verified, published or approved for this.",
 		Remedy: []string{
 			"Verify or publish the client in the provider's console, or add the account as a test user.",
+			"In Google Cloud, on the page of the OAuth consent screen: publish the app, and for accounts outside of its organization make its user type External.",
 		},
 	},
 	QuotaExceeded: {
@@ -353,6 +355,7 @@ var table = map[Code]Diagnosis{
 		Cause: "The organization's policy at the provider refuses this token, client or address.",
 		Remedy: []string{
 			"Ask the organization's administrator to approve the client, the token or the address.",
+			"In Google Workspace the administrator trusts the client under Security, API controls; in GitHub an owner approves it in the organization's settings.",
 		},
 	},
 	UpstreamRateLimited: {
@@ -367,9 +370,9 @@ var table = map[Code]Diagnosis{
 	AccountInactive: {
 		Code: AccountInactive, Actor: VendorAdmin,
 		Title: "The account is not active",
-		Cause: "The provider says that the account or user is deactivated.",
+		Cause: "The provider says that the account or user is deactivated, locked or suspended.",
 		Remedy: []string{
-			"Ask the account's administrator to activate it, or use another account.",
+			"Ask the account's administrator to activate or unlock it, or use another account.",
 		},
 	},
 	AccountUnpaid: {
@@ -382,10 +385,11 @@ var table = map[Code]Diagnosis{
 	},
 	WrongSurface: {
 		Code: WrongSurface, Actor: Operator,
-		Title: "The key belongs to another host, region or account kind",
-		Cause: "The provider knows no such resource here: the base URL, or the name of the database, is not the one this credential is for.",
+		Title: "The key belongs to another host, region, mode or account kind",
+		Cause: "The provider knows no such resource here, or wants another kind of key: the base URL, the name of the database, or the key's mode or kind is not the one for this.",
 		Remedy: []string{
 			"Check the base URL, region and API path of the provider entry or the credential's url; of a database its name.",
+			"Check the kind of the key: live or test, secret or publishable, of a person or of an app.",
 		},
 	},
 	APIDisabled: {
@@ -396,12 +400,21 @@ var table = map[Code]Diagnosis{
 			"Enable it in the provider's console.",
 		},
 	},
+	ExpiresSoon: {
+		Code: ExpiresSoon, Actor: User,
+		Title: "The credential ends soon",
+		Cause: "The credential works, but it ends within [checks] expiry_warning, and nothing renews it.",
+		Remedy: []string{
+			"Make a new one at the provider before that day and store it: sallyport credential edit REF; for a grant, sallyport credential connect REF.",
+		},
+	},
 	ResourceNotShared: {
 		Code: ResourceNotShared, Actor: VendorAdmin,
 		Title: "The resource is not shared with the account",
 		Cause: "The credential works but this object is not visible to it.",
 		Remedy: []string{
 			"Share the object with the account or integration that the credential belongs to.",
+			"In Slack invite the app to the channel: /invite @APP.",
 		},
 	},
 
@@ -436,8 +449,8 @@ var table = map[Code]Diagnosis{
 		Cause: "The certificate is expired, for another name, self-signed, or signed by an authority that is not trusted here, or a database offers no TLS; nothing was sent.",
 		Remedy: []string{
 			"For a private authority set ca_file of the provider.",
-			"A database without TLS is logged in to only on this machine, or with sslmode = disable or prefer and allow_cleartext of its provider.",
 			"If the certificate has expired, its owner must renew it.",
+			"If its names are others, use one of them as the host of the URL.",
 		},
 	},
 	ConnectionReset: {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"regexp"
+	"strings"
 )
 
 // Redacted is what every way of printing a Value gives.
@@ -80,3 +82,10 @@ func (v *Value) UnmarshalJSON(b []byte) error {
 	*v = New(s)
 	return nil
 }
+
+// HasPrefix reports whether the secret begins so: kinds of keys are told by their
+// prefix.
+func (v Value) HasPrefix(prefix string) bool { return strings.HasPrefix(v.Reveal(), prefix) }
+
+// Matches reports whether the pattern fits the secret.
+func (v Value) Matches(pattern *regexp.Regexp) bool { return pattern.MatchString(v.Reveal()) }

@@ -1,0 +1,89 @@
+package checker
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/fault"
+)
+
+// Names of the checks, in the order of a report.
+const (
+	Authorization = "authorization" // the provider takes the credential
+	Scopes        = "scopes"        // it was granted the scopes that are needed
+	Permissions   = "permissions"   // its account has the permissions that are needed
+	Projects      = "projects"      // it reaches something to work on: repositories, sites, pages
+	Expiry        = "expiry"        // nobody has to renew it soon
+)
+
+var lineNames = []string{Authorization, Scopes, Permissions, Projects, Expiry}
+
+// verdict is what one check came to.
+type verdict struct {
+	status  Status // ok, warning, error or unverifiable
+	detail  string
+	missing []string
+	count   *int         // nil: nothing is counted
+	fault   *fault.Fault // nil: nothing is wrong, or no code fits
+	unknown bool         // the provider was throttling or out of reach
+}
+
+func ok(detail string) verdict           { return verdict{status: OK, detail: detail} }
+func unverifiable(detail string) verdict { return verdict{status: Unverifiable, detail: detail} }
+
+// warning is of something that keeps nobody from using the credential.
+func warning(code fault.Code, detail string) verdict {
+	return verdict{status: Warning, detail: detail, fault: fault.New(code, detail, nil)}
+}
+
+// lacking is the warning that names what is missing.
+func lacking(code fault.Code, missing []string, detail string) verdict {
+	v := warning(code, detail)
+	v.missing = missing
+	return v
+}
+
+// counted adds how many of them there are.
+func (v verdict) counted(n int) verdict {
+	v.count = &n
+	return v
+}
+
+// weight orders the verdicts of one report.
+func (v verdict) weight() int {
+	switch {
+	case v.status == Error:
+		return 3
+	case v.unknown:
+		return 2
+	case v.status == OK:
+		return 0
+	}
+	return 1
+}
+
+// line is the verdict as a report shows it.
+func (v verdict) line(name string) Line {
+	return Line{Name: name, Status: v.status, Detail: v.detail, Missing: append([]string{}, v.missing...), Count: v.count}
+}
+
+// worst gives the verdict that decides, the first of the heaviest.
+func worst(all map[string]verdict) verdict {
+	var w verdict
+	for _, name := range lineNames {
+		if v, ok := all[name]; ok && (w.status == "" || v.weight() > w.weight()) {
+			w = v
+		}
+	}
+	return w
+}
+
+// named joins names for people.
+func named(names []string) string { return strings.Join(names, ", ") }
+
+// sortedUnique gives names once each, in order.
+func sortedUnique(names []string) []string {
+	names = slices.Clone(names)
+	slices.Sort(names)
+	return slices.Compact(names)
+}

@@ -1,0 +1,29 @@
+package checker
+
+import (
+	"context"
+	"strings"
+)
+
+// probe is what a provider can tell beyond yes and no.
+type probe struct {
+	// ask is called when the provider has taken the credential, with the answer to
+	// the verify request. It notes what it finds: scopes, permissions, projects,
+	// when the credential ends, whose it is. Nil: there is nothing to ask.
+	ask func(ctx context.Context, a *asker, first reply)
+	// contains tells which scopes are contained in one; nil: none.
+	contains implied
+}
+
+// probes by the provider's name, or by what stands before the first dash of it.
+// Nobody writes it.
+var probes = map[string]probe{}
+
+// probeOf gives the probe of a provider; the zero probe where it has none.
+func probeOf(name string) probe {
+	if p, ok := probes[name]; ok {
+		return p
+	}
+	family, _, _ := strings.Cut(name, "-")
+	return probes[family]
+}
