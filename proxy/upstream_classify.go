@@ -3,11 +3,9 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -15,10 +13,14 @@ import (
 )
 
 // Classify gives the fault of an error on the way to an upstream. The detail
-// tells the class and nothing of addresses or of a library's words; the chain
-// keeps err, so that errors.Is(f, context.Canceled) is true where the runner
-// gave up. A fault in the chain passes as it is; nil is nil.
-func Classify(err error) *fault.Fault {
+// tells the class, of a certificate what stands in it, and nothing of addresses
+// or of a library's words; the chain keeps err, so that
+// errors.Is(f, context.Canceled) is true where the runner gave up. A fault in the
+// chain passes as it is; nil is nil.
+func Classify(err error) *fault.Fault { return classifyFor("", err) }
+
+// classifyFor is Classify of an error on the way to host; "": it is not known.
+func classifyFor(host string, err error) *fault.Fault {
 	var known *fault.Fault
 	switch {
 	case err == nil:
@@ -28,10 +30,17 @@ func Classify(err error) *fault.Fault {
 	case errors.Is(err, context.Canceled):
 		return fault.New(fault.ConnectionReset, "the request was given up", err)
 	}
-	for _, classify := range []func(error) *fault.Fault{classifyDNS, classifyTLS, classifyTime, classifySystem} {
-		if f := classify(err); f != nil {
-			return f
-		}
+	if f := classifyDNS(err); f != nil {
+		return f
+	}
+	if f := classifyTLS(host, err); f != nil {
+		return f
+	}
+	if f := classifyTime(err); f != nil {
+		return f
+	}
+	if f := classifySystem(err); f != nil {
+		return f
 	}
 	return fault.New(fault.UpstreamInvalid, "", unquoted{err})
 }
@@ -96,98 +105,13 @@ var resetWords = []string{
 }
 
 // classifyTLS tells what was wrong with the handshake. Nothing was sent then.
-func classifyTLS(err error) *fault.Fault {
+func classifyTLS(host string, err error) *fault.Fault {
 	var plain tls.RecordHeaderError
 	if errors.As(err, &plain) {
 		return fault.New(fault.UpstreamInvalid, "the upstream does not speak TLS on this port", err)
 	}
-	if class := certificateClass(err); class != "" {
-		return fault.New(fault.TLSCertificate, class, err)
+	if kind, class := certificateClass(err); class != "" {
+		return fault.New(fault.TLSCertificate, class+certificateFacts(host, err), err).Of(kind)
 	}
 	return nil
-}
-
-func certificateClass(err error) string {
-	var (
-		invalid   x509.CertificateInvalidError
-		name      x509.HostnameError
-		authority x509.UnknownAuthorityError
-		weak      x509.InsecureAlgorithmError
-		alert     *net.OpError
-		verify    *tls.CertificateVerificationError
-	)
-	switch {
-	case errors.As(err, &weak):
-		return unsafeClass
-	case errors.As(err, &invalid):
-		return invalidClass(invalid)
-	case errors.As(err, &name):
-		return "the certificate is for another name"
-	case errors.As(err, &authority):
-		return authorityClass(authority)
-	case errors.As(err, &alert) && alert.Op == "remote error":
-		return alertClass(alert.Err.Error())
-	case errors.As(err, &verify):
-		return "the certificate does not verify"
-	case strings.Contains(err.Error(), "tls: server selected unsupported protocol version"):
-		return tooOldTLS
-	case strings.Contains(err.Error(), "tls: "):
-		return "the TLS handshake failed"
-	}
-	return ""
-}
-
-const (
-	tooOldTLS   = "the upstream speaks no TLS version from 1.2 on"
-	unsafeClass = "the certificate is signed with an algorithm that is not safe"
-)
-
-// unsafeAlgorithms are refused by crypto/x509, which then calls the authority unknown.
-var unsafeAlgorithms = []x509.SignatureAlgorithm{x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.ECDSAWithSHA1}
-
-func invalidClass(e x509.CertificateInvalidError) string {
-	switch e.Reason {
-	case x509.Expired:
-		if e.Cert != nil && !e.Cert.NotAfter.IsZero() && strings.Contains(e.Detail, "is before") {
-			return "the certificate is not valid yet"
-		}
-		return "the certificate has expired"
-	case x509.IncompatibleUsage:
-		return "the certificate is not made for servers (extended key usage)"
-	case x509.CANotAuthorizedForThisName, x509.UnconstrainedName, x509.NameConstraintsWithoutSANs, x509.TooManyConstraints:
-		return "the certificate's name is outside the name constraints of its authority"
-	case x509.NotAuthorizedToSign, x509.CANotAuthorizedForExtKeyUsage, x509.TooManyIntermediates:
-		return "the certificate is signed by one that may not sign it"
-	}
-	return "the certificate is malformed"
-}
-
-func authorityClass(e x509.UnknownAuthorityError) string {
-	c := e.Cert
-	if c != nil && slices.Contains(unsafeAlgorithms, c.SignatureAlgorithm) {
-		return unsafeClass
-	}
-	if c != nil && string(c.RawIssuer) == string(c.RawSubject) && len(c.DNSNames)+len(c.IPAddresses) > 0 {
-		return "the certificate is self-signed"
-	}
-	return "the certificate's authority is not trusted here"
-}
-
-// alerts are what crypto/tls calls those that an upstream sends (RFC 8446
-// section 6.2); its type is not exported.
-var alerts = []struct{ words, class string }{
-	{"protocol version not supported", tooOldTLS},
-	{"unrecognized name", "the upstream does not know this name"},
-	{"certificate", "the upstream did not accept the client certificate, or wants one"},
-	{"access denied", "the upstream did not accept the client certificate, or wants one"},
-	{"handshake failure", "the upstream refused the TLS handshake: it wants a client certificate, or other algorithms"},
-}
-
-func alertClass(text string) string {
-	for _, a := range alerts {
-		if strings.Contains(text, a.words) {
-			return a.class
-		}
-	}
-	return "the upstream refused the TLS handshake"
 }

@@ -31,7 +31,7 @@ func (r *clientRoad) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := r.once.RoundTrip(req)
 	if err != nil {
-		return nil, Classify(err)
+		return nil, classifyFor(req.URL.Hostname(), err)
 	}
 	return resp, nil
 }

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/fault"
@@ -123,7 +124,9 @@ func (s *domainSettings) dialProxy(ctx context.Context) (net.Conn, error) {
 	secure := tls.Client(conn, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.proxyRoots, ServerName: s.proxy.Hostname()})
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
-		return nil, err
+		f := *classifyFor(s.proxy.Hostname(), err)
+		f.Detail = strings.TrimSuffix("on the way to the upstream proxy: "+f.Detail, ": ")
+		return nil, &f
 	}
 	return secure, nil
 }

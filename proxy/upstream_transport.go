@@ -96,7 +96,7 @@ func (d *trustDomain) RoundTrip(req *http.Request) (*http.Response, error) {
 	if d.direct != nil && d.direct.suits(req) {
 		resp, err := d.direct.RoundTrip(req)
 		if err != nil {
-			return nil, Classify(err)
+			return nil, classifyFor(req.URL.Hostname(), err)
 		}
 		return resp, nil
 	}
@@ -113,7 +113,7 @@ func (d *trustDomain) RoundTrip(req *http.Request) (*http.Response, error) {
 	case cancelled:
 		return nil, errUploadStalled
 	case err != nil:
-		return nil, Classify(err)
+		return nil, classifyFor(req.URL.Hostname(), err)
 	}
 	return resp, nil
 }

@@ -98,6 +98,12 @@ func faultsPage() string {
 		for _, r := range d.Remedy {
 			fmt.Fprintf(&b, "- %s\n", r)
 		}
+		for _, v := range d.Kinds {
+			fmt.Fprintf(&b, "\n*%s*: %s\n\n", strings.ReplaceAll(string(v.Kind), "_", " "), v.Cause)
+			for _, r := range v.Remedy {
+				fmt.Fprintf(&b, "- %s\n", r)
+			}
+		}
 	}
 	return b.String()
 }

@@ -40,6 +40,12 @@ func (c *cli) explain(code string) error {
 	for i, r := range d.Remedy {
 		t.row(firstOnly("remedy", i), r)
 	}
+	for _, v := range d.Kinds {
+		t.row("if "+strings.ReplaceAll(string(v.Kind), "_", " "), v.Cause)
+		for i, r := range v.Remedy {
+			t.row(firstOnly("  remedy", i), r)
+		}
+	}
 	t.row("actor", string(d.Actor))
 	t.row("status", statusText(d.Status))
 	t.row("token", orDash(d.Token))
@@ -56,10 +62,22 @@ type diagnosis struct {
 	Status    int         `json:"status"`    // 0: no answer of ours has this code
 	Token     string      `json:"token"`     // RFC 9209; may be empty
 	Transient bool        `json:"transient"` // the same request may work later
+	Kinds     []variant   `json:"kinds"`
+}
+
+// variant is a fault.Variant as it is printed.
+type variant struct {
+	Kind   fault.Kind `json:"kind"`
+	Cause  string     `json:"cause"`
+	Remedy []string   `json:"remedy"`
 }
 
 func newDiagnosis(d fault.Diagnosis) diagnosis {
-	return diagnosis{d.Code, d.Title, d.Cause, d.Remedy, d.Actor, d.Status, d.Token, d.Transient}
+	kinds := make([]variant, 0, len(d.Kinds))
+	for _, v := range d.Kinds {
+		kinds = append(kinds, variant{v.Kind, v.Cause, v.Remedy})
+	}
+	return diagnosis{d.Code, d.Title, d.Cause, d.Remedy, d.Actor, d.Status, d.Token, d.Transient, kinds}
 }
 
 func statusText(status int) string {

@@ -38,12 +38,14 @@ type Diagnosis struct {
 	Title     string
 	Cause     string
 	Remedy    []string
+	Kinds     []Variant // of its faults that have causes of their own; nil: none
 }
 
 // Fault is an error with a Code. Detail is shown to the runner and the admin and
 // must hold no secret and no internals; Err goes to the log only.
 type Fault struct {
 	Code       Code
+	Kind       Kind // empty: none
 	Detail     string
 	Credential string        // reference, if one was chosen
 	Provider   string        // name, if one was found
@@ -77,8 +79,15 @@ func (f *Fault) Unwrap() error { return f.Err }
 // Is makes errors.Is(err, fault.NoCredential) true for a fault of that code.
 func (f *Fault) Is(target error) bool { return target == f.Code }
 
-// Diagnosis of the fault's code.
-func (f *Fault) Diagnosis() Diagnosis { return Diagnose(f.Code) }
+// Diagnosis of the fault: its code's, or its kind's where that has one of its own.
+func (f *Fault) Diagnosis() Diagnosis { return Diagnose(f.Code).of(f.Kind) }
+
+// Of gives the fault a kind of its code; it changes a copy.
+func (f *Fault) Of(k Kind) *Fault {
+	g := *f
+	g.Kind = k
+	return &g
+}
 
 // On tells which credential and provider a fault is about; it changes a copy.
 func (f *Fault) On(credential, provider string) *Fault {
@@ -108,8 +117,9 @@ func From(err error) *Fault {
 func Diagnose(c Code) Diagnosis {
 	d, ok := table[c]
 	if !ok {
-		return table[Internal]
+		d = table[Internal]
 	}
+	d.Kinds = kinds[d.Code]
 	return d
 }
 

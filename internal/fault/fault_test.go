@@ -9,6 +9,7 @@ import (
 	"go/parser"
 	"go/token"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,12 +39,9 @@ func TestEveryCodeHasADiagnosis(t *testing.T) {
 			t.Errorf("%s has no diagnosis", c)
 			continue
 		}
-		for what, text := range map[string]string{"title": d.Title + ".", "cause": d.Cause, "remedy": strings.Join(d.Remedy, "\n")} {
-			for line := range strings.SplitSeq(text, "\n") {
-				if line == "" || strings.TrimSpace(line) != line || line[0] < 'A' || line[0] > 'Z' {
-					t.Errorf("%s: %s %q is not a sentence", c, what, line)
-				}
-			}
+		sentences(t, string(c), append([]string{d.Cause}, d.Remedy...)...)
+		if d.Title == "" || strings.TrimSpace(d.Title) != d.Title || strings.HasSuffix(d.Title, ".") {
+			t.Errorf("%s: %q is not a title", c, d.Title)
 		}
 		if !slices.Contains([]Actor{User, VendorAdmin, Operator, Nobody}, d.Actor) {
 			t.Errorf("%s: actor %q", c, d.Actor)
@@ -53,6 +51,77 @@ func TestEveryCodeHasADiagnosis(t *testing.T) {
 		}
 		if d.Status != 0 && (d.Status < 400 || d.Status > 599) {
 			t.Errorf("%s: status %d", c, d.Status)
+		}
+	}
+}
+
+// told are the codes that are told outside, by the parts of docs/faults.md's
+// tables: a flow, a script or a dashboard may rely on each.
+var told = strings.Fields(`
+	proxy_auth_required no_route not_allowed private_address misdirected no_credential ambiguous_credential credential_not_found
+	cleartext_refused invalid_request method_not_allowed uri_too_long header_too_large loop_detected overloaded rate_limited
+
+	field_missing token_expired reauthorization_required invalid_client invalid_grant invalid_scope token_endpoint_unreachable
+	redirect_uri_mismatch access_denied authorization_incomplete store_conflict in_use check_failed vault_unreachable vault_sealed
+	vault_denied
+
+	credentials_rejected credential_misplaced insufficient_scope insufficient_permission sso_required app_not_verified quota_exceeded
+	organization_policy upstream_rate_limited account_inactive account_unpaid wrong_surface api_disabled resource_not_shared
+	expires_soon
+
+	connection_refused dns_failure timeout tls_certificate connection_reset upstream_invalid
+
+	unauthorized not_found origin_refused internal`)
+
+// No code is missing, none is there that nobody outside knows of.
+func TestCodesAreThoseThatAreTold(t *testing.T) {
+	want := make([]Code, 0, len(told))
+	for _, c := range told {
+		want = append(want, Code(c))
+	}
+	slices.Sort(want)
+	if got := Codes(); !slices.Equal(got, want) {
+		t.Errorf("the codes are %v, want %v", got, want)
+	}
+}
+
+// Every kind has a cause and a remedy of its own, and the fault that has it tells
+// those.
+func TestKinds(t *testing.T) {
+	for _, c := range Codes() {
+		plain, seen := New(c, "", nil), map[Kind]bool{}
+		for _, v := range Diagnose(c).Kinds {
+			d := plain.Of(v.Kind).Diagnosis()
+			if v.Kind == "" || seen[v.Kind] || d.Cause != v.Cause || !slices.Equal(d.Remedy, v.Remedy) || d.Cause == plain.Diagnosis().Cause {
+				t.Errorf("%s: kind %q has no diagnosis of its own: %+v", c, v.Kind, d)
+			}
+			if d.Code != c || d.Status != plain.Diagnosis().Status || d.Actor == "" {
+				t.Errorf("%s: kind %q changes what is its code's: %+v", c, v.Kind, d)
+			}
+			sentences(t, string(c)+" "+string(v.Kind), append([]string{v.Cause}, v.Remedy...)...)
+			seen[v.Kind] = true
+		}
+		if got := plain.Of("no_such_kind").Diagnosis().Cause; got != plain.Diagnosis().Cause {
+			t.Errorf("%s: an unknown kind tells %q", c, got)
+		}
+	}
+}
+
+// acts are words that tell somebody to do something, or that there is nothing to do.
+var acts = regexp.MustCompile(`^(If|Else|For a|A |Of a|In |Its owner must|The daemon goes on|Store|Set|Send|Make|Check|Add|Ask|Open|Share|Call|Compare|Copy|Enable|Finish|Give|Have|Let|Log in|Look|Mend|Move|Name|Read|Run|Settle|Start|Store|Switch|Try|Unseal|Use|Verify|Wait|Widen|Authorize|Connect|Correct|Invite|Or have|Raise|Register|Spread)`)
+
+// sentences checks that texts are sentences that say something.
+func sentences(t *testing.T, what string, texts ...string) {
+	t.Helper()
+	if len(texts) < 2 {
+		t.Errorf("%s: a cause and a remedy are wanted: %q", what, texts)
+	}
+	for i, s := range texts {
+		if len(s) < 10 || strings.TrimSpace(s) != s || s[0] < 'A' || s[0] > 'Z' || s[len(s)-1] != '.' {
+			t.Errorf("%s: %q is not a sentence", what, s)
+		}
+		if i > 0 && !acts.MatchString(s) {
+			t.Errorf("%s: the remedy %q names nothing to do", what, s)
 		}
 	}
 }
