@@ -119,8 +119,9 @@ func (d *doors) offer(c net.Conn) {
 }
 
 // enter answers the CONNECT and gives the connection to the road: as TLS where
-// the first byte is a handshake's, else as plain HTTP.
-func (s *Server) enter(c net.Conn, p *passage) {
+// the first byte is a handshake's, else as plain HTTP. It reports whether the
+// runner was content with that, or said nothing.
+func (s *Server) enter(c net.Conn, p *passage) bool {
 	s.doors.open.Add(1)
 	d := &door{prefixed: prefixed{Conn: c}, passage: p, doors: s.doors}
 	if pre, ok := c.(*prefixed); ok {
@@ -129,18 +130,19 @@ func (s *Server) enter(c net.Conn, p *passage) {
 	first, err := d.begin()
 	if err != nil {
 		_ = d.Close()
-		return
+		return true
 	}
 	if first != recordHandshake {
 		s.doors.offer(&runnerConn{Conn: d, server: s})
-		return
+		return true
 	}
-	s.secure(d)
+	return s.secure(d)
 }
 
 // secure makes TLS with the runner. An h2 connection is given on as what it is,
 // which net/http must see; the other one's answers are looked at on their way.
-func (s *Server) secure(d *door) {
+// It reports whether the runner took the certificate, or went away.
+func (s *Server) secure(d *door) bool {
 	t := tls.Server(d, s.inner.TLSConfig)
 	ctx, cancel := context.WithTimeout(s.o.Life, headerTimeout)
 	defer cancel()
@@ -152,15 +154,16 @@ func (s *Server) secure(d *door) {
 		s.o.Log.Log(ctx, level, "a runner's TLS handshake inside its tunnel failed; does it trust the CA?",
 			"caller", d.caller.Name, "host", d.authority.String(), "error", err)
 		_ = t.Close()
-		return
+		return left(err)
 	}
 	state := t.ConnectionState()
 	d.tls = &state
 	if state.NegotiatedProtocol == "h2" {
 		s.doors.offer(t)
-		return
+		return true
 	}
 	s.doors.offer(&runnerConn{Conn: t, server: s})
+	return true
 }
 
 // left reports whether the runner went away or said nothing.

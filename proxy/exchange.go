@@ -37,6 +37,7 @@ type exchange struct {
 
 	told    fault.Code   // what an upstream's answer means
 	left    bool         // the runner went away before it was answered
+	entered bool         // a CONNECT that was answered and intercepted
 	upgrade *upgrade     // to another protocol; nil: none
 	sent    int64        // bytes that went through a tunnel to the runner
 	fault   *fault.Fault // our own answer

@@ -67,16 +67,19 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, x *exchange) er
 	x.provider = rt.only
 	p := &passage{caller: x.caller, authority: a, token: boundCaller(r.Context()) == "" && x.st.Anonymous == ""}
 	if rt.intercept {
-		return s.intercept(w, r, p)
+		return s.intercept(w, r, p, x)
 	}
 	return s.tunnel(w, r, p, x)
 }
 
-func (s *Server) intercept(w http.ResponseWriter, r *http.Request, p *passage) error {
+func (s *Server) intercept(w http.ResponseWriter, r *http.Request, p *passage, x *exchange) error {
 	if !s.o.CA.Covers(p.authority.Host) {
 		return fault.New(fault.NoRoute, "the host lies outside the name constraints of the local CA", nil)
 	}
-	p.proceed = func(c net.Conn) { s.enter(c, p) }
+	p.proceed = func(c net.Conn) {
+		x.entered = true
+		x.left = !s.enter(c, p)
+	}
 	s.pass(w, r, p)
 	return nil
 }

@@ -72,6 +72,7 @@ func (s *Server) report(rec *recorder, r *http.Request, x *exchange) {
 		status = http.StatusOK
 	}
 	s.metrics.done(x, outcome, took)
+	s.remember(r, x, status, outcome, took)
 	level := slog.LevelInfo
 	attrs := [14]slog.Attr{
 		slog.String("request_id", x.id), slog.String("caller", x.callerName()), slog.String("provider", x.providerName()),

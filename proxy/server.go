@@ -50,16 +50,17 @@ type Options struct {
 // Server is the proxy listener's inside. Make it with New, give it a Config with
 // Swap, then Run it and Serve listeners.
 type Server struct {
-	o       Options
-	st      atomic.Pointer[state]
-	swap    sync.Mutex
-	sources *sources
-	limits  *limiters
-	metrics *metrics
-	ids     ids
-	deaf    deaf
-	used    usage
-	idle    time.Duration // bodies and upgraded connections may stand still for
+	o        Options
+	st       atomic.Pointer[state]
+	swap     sync.Mutex
+	sources  *sources
+	limits   *limiters
+	metrics  *metrics
+	ids      ids
+	deaf     deaf
+	used     usage
+	requests requests
+	idle     time.Duration // bodies and upgraded connections may stand still for
 
 	gate    *goproxy.ProxyHttpServer
 	reverse *httputil.ReverseProxy
