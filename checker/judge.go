@@ -35,8 +35,18 @@ func unreached(f *fault.Fault) bool {
 }
 
 // judge says what the provider's answer to the verify request means for the
-// authorization. An answer that names what the credential lacks has taken it.
+// authorization, in the words of the answer where the provider's probe reads them.
 func (a *asker) judge(r reply) verdict {
+	v := a.judgeMeaning(r)
+	if pr := probeOf(a.p.Name); pr.explain != nil {
+		v = pr.explain(a, r, v)
+	}
+	return v
+}
+
+// judgeMeaning judges what the answer means. One that names what the credential
+// lacks has taken it.
+func (a *asker) judgeMeaning(r reply) verdict {
 	if r.fault != nil {
 		return verdictOf(r.fault)
 	}

@@ -11,6 +11,10 @@ type probe struct {
 	// the verify request. It notes what it finds: scopes, permissions, projects,
 	// when the credential ends, whose it is. Nil: there is nothing to ask.
 	ask func(ctx context.Context, a *asker, first reply)
+	// explain says more of the verdict on the authorization, from the answer to the
+	// verify request: the link, the policy, the path that it tells of. Nil: what
+	// was judged says enough.
+	explain func(a *asker, r reply, v verdict) verdict
 	// contains tells which scopes are contained in one; nil: none.
 	contains implied
 }
