@@ -3,6 +3,7 @@ package checker
 import (
 	"encoding/csv"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -24,21 +25,31 @@ func WriteCSV(w io.Writer, reports []*Report) error {
 type property struct{ name, value string }
 
 func (r *Report) properties() []property {
-	ps := []property{
-		{"provider", r.Provider},
-		{"type", r.Type},
-		{"status", string(r.Status)},
+	ps := []property{{"provider", r.Provider}, {"type", r.Type}, {"status", string(r.Status)}}
+	for _, name := range []string{Authorization, Scopes, Permissions, Projects} {
+		l, _ := r.line(name)
+		ps = append(ps, property{name, string(l.Status)})
 	}
-	for _, l := range r.Checks {
-		ps = append(ps, property{l.Name, string(l.Status)})
-	}
+	scopes, _ := r.line(Scopes)
+	permissions, _ := r.line(Permissions)
+	projects, _ := r.line(Projects)
 	cause, remedy := r.diagnosis()
 	return append(ps,
+		property{"missing_scopes", named(scopes.Missing)},
+		property{"missing_permissions", named(permissions.Missing)},
+		property{"project_count", count(projects.Count)},
 		property{"expires_at", stamp(r.ExpiresAt)},
 		property{"cause", cause},
-		property{"remedy", strings.Join(remedy, ", ")},
+		property{"remedy", named(remedy)},
 		property{"checked_at", stamp(&r.CheckedAt)},
 	)
+}
+
+func count(n *int) string {
+	if n == nil {
+		return ""
+	}
+	return strconv.Itoa(*n)
 }
 
 // diagnosis is the fault's; without one, the detail of the first check that is not ok.

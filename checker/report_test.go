@@ -44,7 +44,29 @@ func samples() []*checker.Report {
 	line := func(s checker.Status, detail string) []checker.Line {
 		return []checker.Line{{Name: checker.Authorization, Status: s, Detail: detail, Missing: []string{}}}
 	}
+	twelve, none := 12, 0
 	return []*checker.Report{
+		{
+			Credential: "acme/production/github/lacking", Provider: "github", Type: "api_key", Status: checker.Warning,
+			Account: &checker.Account{Login: "hubot", Kind: "User"},
+			Checks: []checker.Line{
+				{Name: checker.Authorization, Status: checker.OK, Detail: "the provider answered 200 OK", Missing: []string{}},
+				{Name: checker.Scopes, Status: checker.Warning, Detail: "missing: read:org, repo; granted: gist", Missing: []string{"read:org", "repo"}},
+				{Name: checker.Projects, Status: checker.Warning, Detail: "it reaches no repository", Missing: []string{}, Count: &none},
+				{Name: checker.Expiry, Status: checker.Warning, Detail: "it ends in 60 minutes, on 2026-03-04", Missing: []string{}},
+			},
+			ExpiresAt: &expires, Fault: checker.NewFault(fault.New(fault.InsufficientScope, "missing: read:org, repo; granted: gist", nil)),
+			Steps: []checker.Step{}, CheckedAt: at,
+		},
+		{
+			Credential: "acme/production/github/fine", Provider: "github", Type: "api_key", Status: checker.Warning,
+			Checks: []checker.Line{
+				{Name: checker.Authorization, Status: checker.OK, Detail: "the provider answered 200 OK", Missing: []string{}},
+				{Name: checker.Permissions, Status: checker.Unverifiable, Detail: "the provider does not show: members", Missing: []string{}},
+				{Name: checker.Projects, Status: checker.OK, Detail: "repositories", Missing: []string{}, Count: &twelve},
+			},
+			Steps: []checker.Step{}, CheckedAt: at,
+		},
 		{
 			Credential: "acme/production/github/main", Provider: "github", Type: "bearer", Status: checker.OK,
 			Account: &checker.Account{Login: "octo\x1b[2Jcat", Kind: "User"}, Checks: line(checker.OK, "the provider answered 200 OK"),

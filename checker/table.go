@@ -3,60 +3,154 @@ package checker
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 	"unicode"
+
+	"github.com/sallyport/sallyport/internal/fault"
 )
 
 // marks are what a terminal shows before a status.
 var marks = map[Status]string{OK: "✓ ", Warning: "⚠ ", Unverifiable: "⚠ ", Error: "✗ ", Unknown: "? "}
 
 // WriteTable writes the reports for people, with marks if tty says that a
-// terminal shows them. Below a credential that is not ok stand cause and remedy.
+// terminal shows them: one line for each credential, with a column for each check
+// that one of them has; below, for those that are not ok, what was found, the
+// cause and the remedy; last how many there are of each status.
 func WriteTable(w io.Writer, reports []*Report, tty bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "CREDENTIAL\tPROVIDER\tTYPE\tSTATUS\tDETAIL")
+	names := checksOf(reports)
+	fmt.Fprintf(t, "CREDENTIAL\tTYPE\tSTATUS\t%sACCOUNT\n", headings(names))
 	for _, r := range reports {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", r.Credential, r.Provider, clean(r.Type), mark(r.Status, tty), clean(r.details()))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s%s\n", r.Credential, clean(r.Type), mark(r.Status, string(r.Status), tty), r.cells(names, tty), r.who())
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	return writeDiagnoses(w, reports, tty)
-}
-
-func writeDiagnoses(w io.Writer, reports []*Report, tty bool) error {
 	var b strings.Builder
 	for _, r := range reports {
-		if r.Status == OK || r.Fault == nil {
-			continue
-		}
-		fmt.Fprintf(&b, "\n%s: %s\n  cause:  %s\n", r.Credential, mark(r.Status, tty), clean(r.Fault.Cause))
-		for _, line := range r.Fault.Remedy {
-			fmt.Fprintf(&b, "  remedy: %s\n", clean(line))
-		}
+		r.explain(&b, tty)
+	}
+	if len(reports) > 1 {
+		b.WriteString("\n" + Summary(reports) + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-func mark(s Status, tty bool) string {
-	if !tty {
-		return string(s)
-	}
-	return marks[s] + string(s)
+// checksOf gives the names of the checks that one of the reports has, in their order.
+func checksOf(reports []*Report) []string {
+	return slices.DeleteFunc(slices.Clone(lineNames), func(name string) bool {
+		return !slices.ContainsFunc(reports, func(r *Report) bool { _, ok := r.line(name); return ok })
+	})
 }
 
-// details gives one line for all checks.
-func (r *Report) details() string {
-	var parts []string
-	if r.Account != nil {
-		parts = append(parts, "account "+strings.TrimSpace(r.Account.Login+" "+r.Account.Kind))
+func headings(names []string) string {
+	var b strings.Builder
+	for _, name := range names {
+		b.WriteString(strings.ToUpper(name) + "\t")
 	}
+	return b.String()
+}
+
+func (r *Report) line(name string) (Line, bool) {
+	i := slices.IndexFunc(r.Checks, func(l Line) bool { return l.Name == name })
+	if i < 0 {
+		return Line{}, false
+	}
+	return r.Checks[i], true
+}
+
+// cells gives a short word for each check.
+func (r *Report) cells(names []string, tty bool) string {
+	var b strings.Builder
+	for _, name := range names {
+		l, ok := r.line(name)
+		switch {
+		case !ok:
+			b.WriteString("-\t")
+		default:
+			b.WriteString(mark(l.Status, r.word(l), tty) + "\t")
+		}
+	}
+	return b.String()
+}
+
+// word says the most of a check in a few letters.
+func (r *Report) word(l Line) string {
+	switch {
+	case len(l.Missing) > 0:
+		return strconv.Itoa(len(l.Missing)) + " missing"
+	case l.Count != nil:
+		return strconv.Itoa(*l.Count)
+	case l.Name == Expiry && r.ExpiresAt != nil:
+		return r.ExpiresAt.UTC().Format(time.DateOnly)
+	}
+	return string(l.Status)
+}
+
+func (r *Report) who() string {
+	if r.Account == nil {
+		return "-"
+	}
+	return clean(strings.TrimSpace(r.Account.Login + " " + r.Account.Kind))
+}
+
+// actors in words.
+var actors = map[fault.Actor]string{
+	fault.User: "who owns the credential", fault.VendorAdmin: "the administrator of the account at the provider",
+	fault.Operator: "the operator of Sallyport, or of the OAuth client", fault.Nobody: "nobody: it passes",
+}
+
+// explain tells what is not ok, why, what to do and who can.
+func (r *Report) explain(b *strings.Builder, tty bool) {
+	if r.Status == OK {
+		return
+	}
+	fmt.Fprintf(b, "\n%s: %s\n", r.Credential, mark(r.Status, string(r.Status), tty))
 	for _, l := range r.Checks {
-		parts = append(parts, l.Name+": "+l.Detail)
+		if l.Status != OK {
+			fmt.Fprintf(b, "  %s: %s\n", l.Name, clean(l.Detail))
+		}
 	}
-	return strings.Join(parts, "; ")
+	if r.Fault == nil {
+		return
+	}
+	fmt.Fprintf(b, "  cause: %s\n", clean(r.Fault.Cause))
+	if d := r.Fault.Detail; d != "" && !slices.ContainsFunc(r.Checks, func(l Line) bool { return strings.Contains(l.Detail, d) }) {
+		fmt.Fprintf(b, "  detail: %s\n", clean(d))
+	}
+	for _, line := range r.Fault.Remedy {
+		fmt.Fprintf(b, "  remedy: %s\n", clean(line))
+	}
+	if who := actors[r.Fault.Actor]; who != "" {
+		fmt.Fprintf(b, "  acts: %s\n", who)
+	}
+}
+
+// Summary counts the reports: "3 credentials: 1 ok, 1 warning, 1 error".
+func Summary(reports []*Report) string {
+	count := map[Status]int{}
+	for _, r := range reports {
+		count[r.Status]++
+	}
+	var parts []string
+	for _, s := range []Status{OK, Warning, Error, Unknown} {
+		if n := count[s]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, s))
+		}
+	}
+	return fmt.Sprintf("%d credentials: %s", len(reports), strings.Join(parts, ", "))
+}
+
+func mark(s Status, word string, tty bool) string {
+	if !tty {
+		return word
+	}
+	return marks[s] + word
 }
 
 // clean keeps what a provider wrote from steering the terminal.
