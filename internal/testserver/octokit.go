@@ -30,9 +30,10 @@ type Octokit struct {
 // Recorded is one request of a scenario with its answer, in which URLs, numbers and limits (4999 left of 5000) were made
 // alike.
 type Recorded struct {
-	Method string         // lower case
-	Path   string         // with its query
-	Asked  RecordedHeader `json:"reqheaders"` // the request's header; the server wants the same
+	Method string          // lower case
+	Path   string          // with its query
+	Asked  RecordedHeader  `json:"reqheaders"` // the request's header; the server wants the same
+	Sent   json.RawMessage `json:"body"`       // "" in quotes: nothing
 	Status int
 	Header RecordedHeader  `json:"headers"`
 	Body   json.RawMessage `json:"response"` // JSON, or a JSON string of what is none

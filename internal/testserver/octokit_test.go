@@ -23,12 +23,7 @@ func TestOctokit(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = resp.Body.Close() }()
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp, string(body)
+		return resp, readAll(t, resp)
 	}
 	if resp, body := get("wrong"); resp.StatusCode != http.StatusNotFound || !strings.Contains(body, "No match") {
 		t.Errorf("with another token: %d %s", resp.StatusCode, body)
@@ -44,4 +39,14 @@ func TestOctokit(t *testing.T) {
 	if resp, _ := get(OctokitToken); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("a second time: %d", resp.StatusCode)
 	}
+}
+
+func readAll(t *testing.T, resp *http.Response) string {
+	t.Helper()
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
 }
