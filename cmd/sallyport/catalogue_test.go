@@ -48,7 +48,7 @@ func TestCatalogueTakesItsTypes(t *testing.T) {
 func TestCatalogueTemplatesHoldNoSecret(t *testing.T) {
 	for _, p := range builtin(t) {
 		o := p.OAuth2
-		urls := slices.Concat(p.Hosts, []string{p.BaseURL, p.Verify.Path, p.Login.Path, o.AuthorizationURL, o.TokenURL, o.RefreshURL, o.RevocationURL, o.IntrospectionURL, o.DeviceAuthorizationURL})
+		urls := slices.Concat(p.Hosts, []string{p.BaseURL, p.Verify.Path, p.Verify.Body, p.Login.Path, o.AuthorizationURL, o.TokenURL, o.RefreshURL, o.RevocationURL, o.IntrospectionURL, o.DeviceAuthorizationURL})
 		for _, name := range provider.TemplateFields(strings.Join(urls, " ")) {
 			secretOf := func(k auth.Kind) bool { return slices.Contains(k.Fields(), name) }
 			if !credential.Public(name) && slices.ContainsFunc(auth.Kinds(), secretOf) || slices.Contains(credential.TokenFields, name) {
@@ -74,7 +74,7 @@ func TestCataloguePlaces(t *testing.T) {
 		"convertkit api_key_secret":              "X-Kit-Api-Key: <api_key> ?api_secret=<api_secret>",
 		"copper api_key":                         "X-Pw-Accesstoken: <api_key> X-Pw-Application: developer_api X-Pw-Useremail: <email>",
 		"customer-guru api_key_secret":           "?api_secret=<api_secret>&api_token=<api_key>",
-		"customer-io api_key":                    "Authorization: Bearer <api_key>",
+		"customer-io-app api_key":                "Authorization: Bearer <api_key>",
 		"customer-io api_key_secret":             "basic <api_key>:<api_secret>",
 		"delighted api_key":                      "basic <api_key>:",
 		"demio api_key_secret":                   "Api-Key: <api_key> Api-Secret: <api_secret>",
@@ -86,7 +86,9 @@ func TestCataloguePlaces(t *testing.T) {
 		"freshdesk api_key_url":                  "basic <api_key>:X",
 		"freshworks-crm api_key_url":             "Authorization: Token token=<api_key>",
 		"getresponse api_key":                    "X-Auth-Token: api-key <api_key>",
+		"help-scout-docs api_key":                "basic <api_key>:X",
 		"insightly api_key_url":                  "basic <api_key>:",
+		"jira basic":                             "basic <username>:<password>",
 		"jotform api_key":                        "Apikey: <api_key>",
 		"keap api_key":                           "X-Keap-Api-Key: <api_key>",
 		"mailchimp-transactional api_key":        `{"key":"<api_key>"}`,
