@@ -85,7 +85,7 @@ func templateFields(p *provider.Provider) map[string]bool {
 // run tries the credential. Nothing of the verdicts holds a secret, whoever
 // wrote the words.
 func (t *trial) run(ctx context.Context) {
-	t.note(Authorization, t.try(ctx))
+	t.note(Authorization, t.shaped(t.try(ctx)))
 	for name, v := range t.lines {
 		t.lines[name] = t.redacted(v)
 	}
