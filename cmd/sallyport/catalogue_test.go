@@ -5,7 +5,6 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -132,6 +131,11 @@ func TestCataloguePlaces(t *testing.T) {
 // injected tells what a credential adds to a request.
 func injected(t *testing.T, p *provider.Provider, kind auth.Kind) string {
 	t.Helper()
+	return strings.Join(injectedParts(t, p, kind), " ")
+}
+
+func injectedParts(t *testing.T, p *provider.Provider, kind auth.Kind) []string {
+	t.Helper()
 	c := recordFor(t, p, kind)
 	for _, name := range c.Names() {
 		if name != "url" && name != "private_key" {
@@ -153,7 +157,7 @@ func injected(t *testing.T, p *provider.Provider, kind auth.Kind) string {
 	if err := i.Inject(req); err != nil {
 		t.Fatalf("%s %s: %v", p.Name, kind.Name, err)
 	}
-	return strings.Join(parts(t, req), " ")
+	return parts(t, req)
 }
 
 func parts(t *testing.T, req *http.Request) []string {
@@ -184,16 +188,22 @@ func parts(t *testing.T, req *http.Request) []string {
 	return all
 }
 
-// recordFor holds what the command line would ask for.
-func recordFor(t *testing.T, p *provider.Provider, kind auth.Kind) *credential.Credential {
-	t.Helper()
-	view := providerView{
+// viewOf is what the command line is told of a provider.
+func viewOf(p *provider.Provider) *providerView {
+	view := &providerView{
 		Name: p.Name, Type: p.Type, Types: p.Types, Hosts: p.Hosts, BaseURL: p.BaseURL, TokenURL: p.OAuth2.TokenURL,
 		ClientAuth: p.OAuth2.ClientAuth, LoginFields: p.Login.Fields(), GrantFields: p.OAuth2.ClientCredentialsFields(), Verify: p.Verify.Path,
 	}
 	for _, place := range p.Places {
 		view.PlaceFields = append(view.PlaceFields, provider.TemplateFields(place.Value+place.Username+place.Password)...)
 	}
+	return view
+}
+
+// recordFor holds what the command line would ask for.
+func recordFor(t *testing.T, p *provider.Provider, kind auth.Kind) *credential.Credential {
+	t.Helper()
+	view := viewOf(p)
 	samples := map[string]string{
 		"url": "https://one.example/api", "dc": "com", "driver": "postgres", "port": "5432", "region": "eu-central-1",
 		"app_id": "1", "installation_id": "1",
@@ -219,38 +229,4 @@ func pemKey(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
-}
-
-// providersPage is docs/providers.md.
-func providersPage(t *testing.T) string {
-	t.Helper()
-	var b, notes strings.Builder
-	b.WriteString("# Built-in providers\n\n" + generated +
-		"A built-in provider owns its hosts in workspaces that have a credential for it. `{field}` is a field of the record, one label of a host's name.\n" +
-		"The first type is the default. Verify: a read-only request that only a working credential passes; without one a check is `unverifiable`,\n" +
-		"unless a token endpoint proves the credential. Unverified: what is known of this provider was not checked against it.\n" +
-		"`sallyport provider show NAME` tells all of one; a `[[provider]]` of the same name in the configuration overrides its keys.\n\n" +
-		"| provider | types | hosts | verify | unverified |\n|---|---|---|---|---|\n")
-	for _, p := range builtin(t) {
-		hosts := code(p.Hosts)
-		switch {
-		case hosts == "" && slices.Contains(append([]string{p.Type}, p.Types...), "database"), p.Name == "ftp":
-			hosts = "not proxied"
-		case hosts == "":
-			hosts = "`url` of the record"
-		}
-		if len(p.Paths) > 0 {
-			hosts += ", below " + code(p.Paths)
-		}
-		unverified := ""
-		if p.Unverified {
-			unverified = "yes"
-		}
-		fmt.Fprintf(&b, "| [%s](../configs/catalogue/%s.toml) | %s | %s | %s | %s |\n",
-			p.Name, p.Name, code(append([]string{p.Type}, p.Types...)), hosts, yes(p.Verify.Path != ""), unverified)
-		if strings.Contains(p.Note, ". ") {
-			fmt.Fprintf(&notes, "- **%s**: %s\n", p.Name, p.Note)
-		}
-	}
-	return b.String() + "\n## What to know of some\n\n" + notes.String()
 }
