@@ -9,16 +9,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// maxReports bounds a History: so many last reports and so many last failures.
-const maxReports = 4096
+// Bounds of a History: so many last reports and so many last failures of
+// credentials, and so many reports before those, of each sort.
+const (
+	maxReports = 4096
+	maxEarlier = 512
+)
 
-// History keeps the last report of each credential in memory. When it is full
-// good reports go first; and the last failure of a credential stays when a good
-// report follows it. All methods may be called at once from many goroutines.
+// History keeps reports in memory: the last one of each credential, its last
+// failure, which stays when good reports follow it, and some before these, where
+// failures are kept longer, too. All methods may be called at once from many
+// goroutines.
 type History struct {
-	mu             sync.Mutex
-	last, failures shelf
-	used           func() map[string]Use
+	mu                sync.Mutex
+	last, failures    shelf
+	earlier, failedSo []*Report // newest last
+	used              func() map[string]Use
 }
 
 // NewHistory makes an empty History. Its metrics credential_status and
@@ -55,9 +61,34 @@ func (h *History) Put(r *Report) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.last.put(r)
+	h.earlier = push(h.earlier, r)
 	if r.Status != OK {
 		h.failures.put(r)
+		h.failedSo = push(h.failedSo, r)
 	}
+}
+
+// push appends r; the oldest goes where there are too many.
+func push(list []*Report, r *Report) []*Report {
+	if len(list) >= maxEarlier {
+		list = slices.Delete(list, 0, 1)
+	}
+	return append(list, r)
+}
+
+// Of gives the kept reports of the credential with that full reference, the
+// newest first.
+func (h *History) Of(ref string) []*Report {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []*Report
+	for _, r := range slices.Concat(h.earlier, h.failedSo, []*Report{h.last.m[ref], h.failures.m[ref]}) {
+		if r != nil && r.Credential == ref && !slices.Contains(all, r) {
+			all = append(all, r)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *Report) int { return b.CheckedAt.Compare(a.CheckedAt) })
+	return all
 }
 
 // Last gives the last report of the credential with that full reference; nil:
@@ -91,6 +122,8 @@ func (h *History) Forget(ref string) {
 	defer h.mu.Unlock()
 	h.last.drop(ref)
 	h.failures.drop(ref)
+	of := func(r *Report) bool { return r.Credential == ref }
+	h.earlier, h.failedSo = slices.DeleteFunc(h.earlier, of), slices.DeleteFunc(h.failedSo, of)
 }
 
 // shelf holds one report a credential. When it is full the oldest good report

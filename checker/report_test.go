@@ -200,3 +200,32 @@ func TestHistoryIsBounded(t *testing.T) {
 		t.Error("the failure went before good reports did")
 	}
 }
+
+// Failures are kept longer than good reports, and the newest comes first.
+func TestEarlierReports(t *testing.T) {
+	h := checker.NewHistory(nil)
+	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	put := func(ref string, s checker.Status, minute int) {
+		h.Put(&checker.Report{Credential: ref, Status: s, CheckedAt: at.Add(time.Duration(minute) * time.Minute)})
+	}
+	put("a/b/c/d", checker.Error, 0)
+	put("a/b/c/d", checker.OK, 1)
+	for i := range 2000 {
+		put("a/b/c/other", checker.OK, 2+i)
+	}
+	put("a/b/c/d", checker.Warning, 3000)
+	var got []checker.Status
+	for _, r := range h.Of("a/b/c/d") {
+		got = append(got, r.Status)
+	}
+	if len(got) != 2 || got[0] != checker.Warning || got[1] != checker.Error {
+		t.Errorf("kept %v; want the warning, then the error, which outlived the good reports", got)
+	}
+	if n := len(h.Of("a/b/c/other")); n != 511 {
+		t.Errorf("%d reports of the other are kept; want 511", n)
+	}
+	h.Forget("a/b/c/d")
+	if n := len(h.Of("a/b/c/d")); n != 0 {
+		t.Errorf("%d reports are kept of a credential that is gone", n)
+	}
+}
