@@ -54,7 +54,7 @@ func StartGitea(tb testing.TB, o GiteaOptions) *Gitea {
 		g.app = filepath.Join(g.dir, "app")
 		share(tb, app, g.app)
 	}
-	_, pem := o.CA.Leaf(tb, "localhost")
+	_, pem := o.CA.Leaf(tb, "localhost", "127.0.0.1")
 	serverFile(tb, g.dir, g.owner, pem)
 	g.Client = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: o.CA.Config()}}
 	for range 3 { // a free port may be taken by somebody before Gitea listens
