@@ -38,8 +38,8 @@ func unreached(f *fault.Fault) bool {
 // authorization, in the words of the answer where the provider's probe reads them.
 func (a *asker) judge(r reply) verdict {
 	v := a.judgeMeaning(r)
-	if pr := probeOf(a.p.Name); pr.explain != nil {
-		v = pr.explain(a, r, v)
+	if a.probe.explain != nil {
+		v = a.probe.explain(a, r, v)
 	}
 	return v
 }
@@ -86,13 +86,16 @@ func neededScopes(r reply) []string {
 		}
 	}
 	var body struct {
-		Scope  string `json:"scope"`
-		Needed string `json:"needed"`
+		Scope   string `json:"scope"`
+		Needed  string `json:"needed"`
+		Message string `json:"message"`
 	}
 	if json.Unmarshal(r.body, &body) != nil {
 		return nil
 	}
-	return short(strings.FieldsFunc(cmp.Or(body.Needed, body.Scope), func(c rune) bool { return c == ' ' || c == ',' }))
+	_, listed, _ := strings.Cut(body.Message, "required=[") // Gitea and Forgejo
+	listed, _, _ = strings.Cut(listed, "]")
+	return short(strings.FieldsFunc(cmp.Or(body.Needed, body.Scope, listed), func(c rune) bool { return c == ' ' || c == ',' }))
 }
 
 // Bounds of what is told of an answer's list of names.
