@@ -24,6 +24,7 @@ type asker struct {
 	inj   *auth.Injector
 	first reply // to the verify request
 	needs provider.Needs
+	probe probe
 }
 
 // reply is the answer to one request.

@@ -15,8 +15,8 @@ func (a *asker) explore(ctx context.Context) {
 	if grantedByConsent[auth.TypeOf(a.p, a.cred)] {
 		a.consented()
 	}
-	if pr := probeOf(a.p.Name); pr.ask != nil {
-		pr.ask(ctx, a, a.first)
+	if a.probe.ask != nil {
+		a.probe.ask(ctx, a, a.first)
 	}
 	a.scopes()
 	if len(a.needs.Permissions) > 0 {
@@ -41,7 +41,7 @@ func (t *trial) otherwise(name string, v verdict) {
 
 // granted judges scopes that somebody told.
 func (a *asker) granted(scopes []string) {
-	a.note(Scopes, compareScopes(a.needs.Scopes, scopes, probeOf(a.p.Name).contains))
+	a.note(Scopes, compareScopes(a.needs.Scopes, scopes, a.probe.contains))
 }
 
 // scopes that nobody told of yet: those that the token endpoint named.

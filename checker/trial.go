@@ -125,10 +125,13 @@ func (t *trial) try(ctx context.Context) verdict {
 	if t.expires = inj.Expiry; t.expires.IsZero() {
 		t.expires = inj.Ends
 	}
-	a := &asker{trial: t, inj: inj, needs: t.p.Needs}
+	a := &asker{trial: t, inj: inj, needs: t.p.Needs, probe: probeOf(t.p.Name)}
 	v := a.verify(ctx)
 	if accepted := v.status == OK || v.status == Warning; accepted {
 		a.explore(ctx)
+	}
+	if told, ok := a.lines[Authorization]; ok { // by the probe, which knows more
+		return told
 	}
 	return v
 }
