@@ -29,25 +29,34 @@ func generic(resp *http.Response, text *bodyText) Meaning {
 	return OK
 }
 
-// badRequest is about the request, unless it names the token or a scope.
+// badRequest is about the request, unless it names the token, a scope, or that
+// there was no credential.
 func badRequest(resp *http.Response, text *bodyText) Meaning {
 	if m := bearerError(resp.Header); m != OK {
 		return m
 	}
-	if isJSON(resp.Header) && text.containsAny(scopeTexts...) {
+	switch {
+	case !isJSON(resp.Header):
+	case text.containsAny(scopeTexts...):
 		return Scope
+	case text.absent():
+		return Misplaced
 	}
 	return OK
 }
 
 // unauthorized: a scope that is missing is no reason for a refresh, which
-// cannot add it.
+// cannot add it; nor is a credential that was not found, which another one at the
+// same place would not be either.
 func unauthorized(resp *http.Response, text *bodyText) Meaning {
 	if m := bearerError(resp.Header); m != OK {
 		return m
 	}
-	if text.containsAny(scopeTexts...) {
+	switch {
+	case text.containsAny(scopeTexts...):
 		return Scope
+	case unsigned(resp.Header), text.absent():
+		return Misplaced
 	}
 	return Expired
 }
@@ -62,6 +71,8 @@ func forbidden(resp *http.Response, text *bodyText) Meaning {
 		return RateLimited
 	case text.containsAny(scopeTexts...):
 		return Scope
+	case unsigned(resp.Header), isJSON(resp.Header) && text.absent():
+		return Misplaced
 	case isJSON(resp.Header):
 		return Permission
 	}
@@ -98,7 +109,7 @@ func throttled(h http.Header) bool {
 var scopeTexts = [][]byte{
 	[]byte("insufficient_scope"), []byte("insufficient scope"), []byte("insufficient authentication scopes"),
 	[]byte("scope_insufficient"), []byte("missing_scope"), []byte("missing scope"), []byte("scope_mismatch"),
-	[]byte("scope does not match"), []byte("does not contain scopes"), []byte("required scopes"), []byte("following scopes is required"),
+	[]byte("scope does not match"), []byte("does not contain scopes"), []byte("required scopes"), []byte("required scope(s)"), []byte("following scopes is required"),
 }
 
 // wordy are the statuses whose body generic reads.

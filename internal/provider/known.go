@@ -23,6 +23,7 @@ func knownSignals(name string) []Signal {
 var known = map[string][]Signal{
 	"atlassian": {
 		{Status: 401, Body: "scope does not match", Means: Scope},
+		{Status: 401, Header: map[string]string{"X-Failure-Category": "FAILURE_CLIENT_SCOPE_CHECK"}, Means: Scope},
 	},
 	"basecamp3": basecamp,
 	"basecamp":  basecamp,
@@ -40,14 +41,20 @@ var known = map[string][]Signal{
 	},
 	"github": {
 		{Status: 403, Header: map[string]string{"X-GitHub-SSO": "required"}, Means: SSO},
-		{Status: 403, Body: "rate limit", Means: RateLimited}, // the secondary one
+		{Status: 403, Body: "rate limit", Means: RateLimited},                                // the secondary one
+		{Status: 403, Body: "Maximum number of login attempts exceeded", Means: RateLimited}, // of good tokens too
 		{Status: 403, Body: "Resource not accessible by", Means: Permission},
+		{Status: 403, Body: "organization SAML enforcement", Means: SSO},
+		{Status: 403, Body: "forbids access via a", Means: Policy}, // of the kind of token, or its life
 		{Status: 403, Body: "has enabled OAuth App access restrictions", Means: Policy},
 		{Status: 403, Body: "has an IP allow list enabled", Means: Policy},
+		{Status: 403, Body: "Your account was suspended", Means: Inactive},
+		{Status: 401, Body: `"message":"Requires authentication"`, Means: Misplaced}, // another one has bad credentials
 	},
 	"gitlab": {
 		{Status: 401, Body: "Token was revoked", Means: Invalid},
 		{Status: 401, Body: "impersonation was disabled", Means: Policy},
+		{Status: 401, Body: `"error":"dpop_error"`, Means: Policy},        // tokens must be bound to a key
 		{Status: 403, Body: `"error":"insufficient_scope"`, Means: Scope}, // without WWW-Authenticate
 	},
 	"google": google,
@@ -58,6 +65,7 @@ var known = map[string][]Signal{
 		{Status: 403, Body: `"category":"MISSING_SCOPES"`, Means: Scope},
 		{Status: 403, Body: `"category":"BANNED"`, Means: Policy}, // the app is not allowed in this account
 		{Status: 401, Body: `"category":"INVALID_AUTHENTICATION"`, Means: Invalid},
+		{Status: 429, Body: `"policyName":"DAILY"`, Means: Quota},
 	},
 	"mailchimp-transactional": mandrill,
 	"mailup": {
@@ -91,13 +99,17 @@ var known = map[string][]Signal{
 		{Status: 403, Body: `"errorCode":"API_CURRENTLY_DISABLED"`, Means: APIDisabled},
 	},
 	"shopify": {
+		{Status: 200, Body: `"message":"This app is not approved to access the`, Means: Unapproved}, // of protected customer data
+		{Status: 403, Body: "not approved to access", Means: Unapproved},
 		{Status: 200, Body: `"extensions":{"code":"ACCESS_DENIED"`, Means: Scope},
 		{Status: 200, Body: `"extensions":{"code":"THROTTLED"`, Means: RateLimited},
 		{Status: 403, Body: "merchant approval", Means: Scope},
+		{Status: 423, Means: Inactive}, // the shop is locked
 	},
 	"slack": slack,
 	"stripe": {
 		{Status: 401, Body: "Invalid API Key provided", Means: Invalid},
+		{Body: "cannot be made with a publishable API key", Means: Surface},
 		{Status: 403, Body: "does not have the required permissions", Means: Permission},
 		{Status: 403, Body: "more_permissions_required", Means: Permission},
 		{Body: "a similar object exists in live mode", Means: Surface},
@@ -138,16 +150,24 @@ var mandrill = []Signal{
 // google answers in two dialects, error.errors[].reason and
 // error.details[].reason.
 var google = []Signal{
+	{Status: 401, Body: "Request is missing required authentication credential", Means: Misplaced},
+	{Status: 403, Body: "The request is missing a valid API key", Means: Misplaced},
+	{Status: 403, Body: "doesn't allow unregistered callers", Means: Misplaced},
+	{Status: 400, Body: `"reason":"API_KEY_INVALID"`, Means: Invalid},
+	{Status: 400, Body: "API key not valid. Please pass a valid API key", Means: Invalid},
+	{Status: 403, Body: "DEVELOPER_TOKEN_NOT_APPROVED", Means: Unapproved},
 	{Status: 403, Body: `"reason":"ACCESS_TOKEN_SCOPE_INSUFFICIENT"`, Means: Scope},
 	{Status: 403, Body: `"reason":"insufficientPermissions"`, Means: Scope},
 	{Status: 403, Body: "insufficient authentication scopes", Means: Scope},
 	{Status: 403, Body: `"reason":"SERVICE_DISABLED"`, Means: APIDisabled},
 	{Status: 403, Body: `"reason":"accessNotConfigured"`, Means: APIDisabled},
 	{Status: 403, Body: "has not been used in project", Means: APIDisabled},
+	{Body: " per day' of service", Means: Quota}, // with 429, and with 403 and the reason of a short limit
 	{Status: 403, Body: `"reason":"rateLimitExceeded"`, Means: RateLimited},
 	{Status: 403, Body: `"reason":"userRateLimitExceeded"`, Means: RateLimited},
 	{Status: 403, Body: `"reason":"quotaExceeded"`, Means: Quota},
 	{Status: 403, Body: `"reason":"dailyLimitExceeded"`, Means: Quota},
+	{Status: 403, Body: `"reason":"domainPolicy"`, Means: Policy},
 	{Status: 403, Body: `"reason":"insufficientFilePermissions"`, Means: NotShared},
 	{Status: 403, Body: `"status":"PERMISSION_DENIED"`, Means: NotShared},
 }
@@ -155,15 +175,19 @@ var google = []Signal{
 // microsoft: Power BI and Fabric answer 403 where others answer 401, Fabric's
 // GraphQL without a word.
 var microsoft = []Signal{
+	{Status: 401, Body: "ccess token is empty", Means: Misplaced},
 	{Status: 403, Body: `"code":"TokenExpired"`, Means: Expired},
 	{Status: 403, empty: true, Means: Expired},
 }
 
-// slack answers 200 and begins the body with what went wrong.
+// slack answers 200 and begins the body with what went wrong. That the app is not
+// in a channel is no fault of the credential; somebody has to invite it.
 var slack = []Signal{
 	slackError("token_expired", Expired), slackError("invalid_auth", Invalid), slackError("token_revoked", Invalid),
-	slackError("not_authed", Invalid), slackError("account_inactive", Inactive), slackError("missing_scope", Scope),
-	slackError("ratelimited", RateLimited),
+	slackError("not_authed", Misplaced), slackError("not_bearer_token", Surface), slackError("not_allowed_token_type", Surface),
+	slackError("account_inactive", Inactive), slackError("missing_scope", Scope), slackError("no_permission", Permission),
+	slackError("org_login_required", Policy), slackError("team_access_not_granted", Policy), slackError("ekm_access_denied", Policy),
+	slackError("channel_not_found", NotShared), slackError("not_in_channel", NotShared), slackError("ratelimited", RateLimited),
 }
 
 func slackError(code string, means Meaning) Signal {

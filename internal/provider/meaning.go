@@ -23,13 +23,16 @@ const (
 	Surface     Meaning = "wrong_surface" // a key of another host, region or mode
 	APIDisabled Meaning = "api_disabled"
 	NotShared   Meaning = "resource_not_shared"
+	Misplaced   Meaning = "credential_misplaced" // none was found where the provider looks, or not behind its prefix
+	Unapproved  Meaning = "app_not_verified"     // the provider has not approved the client for this
 )
 
 var codes = map[Meaning]fault.Code{
 	Expired: fault.CredentialsRejected, Invalid: fault.CredentialsRejected, Scope: fault.InsufficientScope,
 	Permission: fault.InsufficientPermission, RateLimited: fault.UpstreamRateLimited, Policy: fault.OrganizationPolicy,
 	SSO: fault.SSORequired, Quota: fault.QuotaExceeded, Inactive: fault.AccountInactive, Unpaid: fault.AccountUnpaid,
-	Surface: fault.WrongSurface, APIDisabled: fault.APIDisabled, NotShared: fault.ResourceNotShared,
+	Surface: fault.WrongSurface, APIDisabled: fault.APIDisabled, NotShared: fault.ResourceNotShared, Misplaced: fault.CredentialMisplaced,
+	Unapproved: fault.AppNotVerified,
 }
 
 // Code of the diagnosis; empty for OK.

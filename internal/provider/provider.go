@@ -109,12 +109,6 @@ type Needs struct {
 	OAuthScopes         []string // of tokens that a consent gave; nil: Scopes
 }
 
-// Rate is so many calls in a window.
-type Rate struct {
-	Count  int
-	Window time.Duration
-}
-
 // Limits of calls for one credential. Nil or zero: not limited. MaxWait below zero: not set.
 type Limits struct {
 	Rates       []Rate

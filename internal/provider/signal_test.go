@@ -39,6 +39,7 @@ func TestGenericMeaning(t *testing.T) {
 		{"401 of GitLab, expired", answer(401), `{"error":"invalid_token","error_description":"Token is expired. You can either do re-authorization or token refresh."}`, Expired},
 		{"403 of GitLab", answer(403, typ, jsonType), `{"error":"insufficient_scope","error_description":"x","scope":"api read_api"}`, Scope},
 		{"403 of HubSpot", answer(403, typ, jsonType), `{"message":"This app hasn't been granted all required scopes","category":"MISSING_SCOPES"}`, Scope},
+		{"403 of Gitea", answer(403, typ, jsonType), `{"message":"token does not have at least one of required scope(s), required=[read:user], token scope=read:repository"}`, Scope},
 		{"403 of Google", answer(403, typ, jsonType), `{"error":{"details":[{"reason":"ACCESS_TOKEN_SCOPE_INSUFFICIENT"}]}}`, Scope},
 		{"403 as JSON", answer(403, typ, jsonType), `{"message":"no"}`, Permission},
 		{"403 as problem", answer(403, typ, "application/problem+json"), `{}`, Permission},
@@ -150,7 +151,7 @@ func TestPeeks(t *testing.T) {
 }
 
 func TestMeaningCodes(t *testing.T) {
-	for _, m := range []Meaning{Expired, Invalid, Scope, Permission, RateLimited, Policy, SSO, Quota, Inactive, Unpaid, Surface, APIDisabled, NotShared} {
+	for _, m := range []Meaning{Expired, Invalid, Scope, Permission, RateLimited, Policy, SSO, Quota, Inactive, Unpaid, Surface, APIDisabled, NotShared, Misplaced, Unapproved} {
 		if m.Rejects() != (m == Expired || m == Invalid) {
 			t.Errorf("%s: Rejects is %v", m, m.Rejects())
 		}
