@@ -32,6 +32,9 @@ type Daemon interface {
 	// Ready tells whether requests can be served: status is a word for the
 	// answer ("ok", "degraded", "starting", "draining" ...), degraded names what is away.
 	Ready() (status string, degraded []string, ok bool)
+	// Requests are the last that went through the proxy, newest first: failed ones
+	// for longer. The caller may change the list.
+	Requests() []Request
 	// Callers in the order they are shown.
 	Callers() []CallerInfo
 	// AddCaller makes a caller and its token. One that exists is invalid_request.

@@ -65,7 +65,7 @@ func (s *Server) api() []route {
 		{"/api/v1/callers", false, map[string]handler{http.MethodGet: s.listCallers, http.MethodPost: s.addCaller}},
 		{"/api/v1/callers/{name}", false, map[string]handler{http.MethodDelete: s.removeCaller}},
 		{"/api/v1/decision", false, get(s.decision)},
-		{"/api/v1/requests", false, get(later)},
+		{"/api/v1/requests", false, get(s.listRequests)},
 		{"/api/v1/reload", false, post(s.reload)},
 		{"/api/v1/openapi.json", false, get(later)},
 		{"/api/v1/mine", true, get(s.mine)}, // it asks for a caller's token itself,

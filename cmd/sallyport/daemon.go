@@ -116,6 +116,15 @@ func (a *app) openBase(ctx context.Context) error {
 	}
 }
 
+// Requests implements admin.Daemon.
+func (a *app) Requests() []admin.Request {
+	var out []admin.Request
+	for _, r := range a.proxy.Requests() {
+		out = append(out, admin.Request(r))
+	}
+	return out
+}
+
 // Callers implements admin.Daemon.
 func (a *app) Callers() []admin.CallerInfo {
 	list, err := a.callers.list(a.cfg.Load())

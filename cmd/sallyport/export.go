@@ -72,7 +72,7 @@ func (c *cli) export(ctx context.Context, path string, to *exportFlags) error {
 	if err := c.notRemote("export"); err != nil {
 		return err
 	}
-	write, err := c.outlet(path)
+	write, err := c.outlet(path, "export", seal.Sealed)
 	if err != nil {
 		return err
 	}
@@ -101,18 +101,19 @@ func (c *cli) export(ctx context.Context, path string, to *exportFlags) error {
 	return c.tellExported(out)
 }
 
-// outlet checks where an export goes before anything is read, and gives what
-// writes it there.
-func (c *cli) outlet(path string) (func([]byte) error, error) {
+// outlet checks where an export, or what else it is, goes before anything is
+// read, and gives what writes it there. older tells an older one by its first
+// bytes: nothing else is replaced.
+func (c *cli) outlet(path, what string, older func(head []byte) bool) (func([]byte) error, error) {
 	if path == "-" {
-		return c.standardOutlet()
+		return c.standardOutlet(what)
 	}
 	target, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		target = path
 		_, err = os.Stat(filepath.Dir(path))
 	} else if err == nil {
-		err = replaceable(target)
+		err = replaceable(target, what, older)
 	}
 	if err != nil {
 		return nil, err
@@ -120,8 +121,8 @@ func (c *cli) outlet(path string) (func([]byte) error, error) {
 	return func(b []byte) error { return file.Write(target, b, file.Private) }, nil
 }
 
-// replaceable refuses to replace what is no older export.
-func replaceable(path string) error {
+// replaceable refuses to replace what is no older one.
+func replaceable(path, what string, older func(head []byte) bool) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return err
@@ -135,18 +136,18 @@ func replaceable(path string) error {
 	}
 	defer func() { _ = f.Close() }()
 	head, err := io.ReadAll(io.LimitReader(f, 64))
-	if err == nil && len(head) > 0 && !seal.Sealed(head) {
-		err = try(fmt.Errorf("%s: exists and is no export", path), "give another FILE")
+	if err == nil && len(head) > 0 && !older(head) {
+		err = try(fmt.Errorf("%s: exists and is no %s", path, what), "give another FILE")
 	}
 	return err
 }
 
-func (c *cli) standardOutlet() (func([]byte) error, error) {
+func (c *cli) standardOutlet(what string) (func([]byte) error, error) {
 	if c.json {
 		return nil, usagef("--json and FILE - both want standard output")
 	}
 	if f, ok := c.stdout.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return nil, try(usagef("standard output is a terminal, and an export is not text"), "redirect it, or give a FILE")
+		return nil, try(usagef("standard output is a terminal, and the %s is not text", what), "redirect it, or give a FILE")
 	}
 	return func(b []byte) error {
 		_, err := c.stdout.Write(b)

@@ -33,7 +33,6 @@ func newRootCommand(c *cli) *cobra.Command {
 	for _, newCommand := range commands {
 		root.AddCommand(newCommand(c))
 	}
-	root.AddCommand(laterCommands()...)
 	return root
 }
 
@@ -48,6 +47,7 @@ var commands = []func(*cli) *cobra.Command{
 	newAppCommand,
 	newCallerCommand,
 	newDecideCommand,
+	newRequestsCommand,
 	newExplainCommand,
 	newVaultCommand,
 	newExportCommand,
@@ -98,10 +98,6 @@ func later(use string) *cobra.Command {
 		Use: use, Hidden: true, DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return notBuilt(cmd.CommandPath()) },
 	}
-}
-
-func laterCommands() []*cobra.Command {
-	return []*cobra.Command{later("requests")}
 }
 
 // arg checks that there is exactly one argument and says what it is.

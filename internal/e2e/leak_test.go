@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"archive/zip"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -32,6 +34,30 @@ func (s *seen) add(place, text string) {
 	s.places[place].WriteString(text + "\n")
 }
 
+// addBundle adds every file of a bundle for support, by its name.
+func (s *seen) addBundle(t *testing.T, path string) (files map[string]string) {
+	t.Helper()
+	z, err := zip.OpenReader(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = z.Close() }()
+	files = map[string]string{}
+	for _, f := range z.File {
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[f.Name] = string(b)
+		s.add("the bundle's "+f.Name, string(b))
+	}
+	return files
+}
+
 // clean checks that no place has a secret in any of its forms.
 func (s *seen) clean(t *testing.T, secrets ...string) {
 	t.Helper()
@@ -39,7 +65,8 @@ func (s *seen) clean(t *testing.T, secrets ...string) {
 		for _, secret := range secrets {
 			for _, form := range []string{
 				secret, url.QueryEscape(secret), base64.StdEncoding.EncodeToString([]byte(secret)),
-				base64.RawURLEncoding.EncodeToString([]byte(secret)), basicPair("flow", secret), basicPair("id", secret),
+				base64.RawURLEncoding.EncodeToString([]byte(secret)), url.PathEscape(secret),
+				basicPair("flow", secret), basicPair("id", secret), basicPair("default", secret),
 			} {
 				if strings.Contains(b.String(), form) {
 					t.Errorf("%s contains a secret", place)
@@ -118,12 +145,15 @@ token_url = "https://{e}/token"
 	for _, name := range []string{"basic", "oauth", "broken", "nowhere"} {
 		ask(echo.Addr, "/status?code=401", "Sallyport-Credential: "+name+"\r\n")
 	}
+	ask(w.api.Addr, "/x?token="+canary+"-in-query", "Authorization: Bearer "+canary+"-of-the-runner\r\nX-Api-Key: "+canary+"\r\n")
+	w.raw(t).send(t, get("/gateway/api/x?token="+canary, w.Proxy, "Authorization: Basic "+basicPair("default", token)+"\r\n"))
 	w.raw(t).send(t, get("http://user:"+canary+"@"+w.plain.Addr+"/x", w.plain.Addr, w.auth(t)))
 	w.raw(t).send(t, get("http://"+w.plain.Addr+"/x?token="+canary+"-in-query", w.plain.Addr, w.auth(t)))
 
 	for _, path := range []string{
 		"/api/v1/credentials", "/api/v1/credentials/default/production/login/basic", "/api/v1/report", "/api/v1/report.csv", "/api/v1/providers",
 		"/api/v1/callers", "/api/v1/decision?caller=default&method=GET&url=https://" + query.Addr + "/x", "/metrics", "/readyz", "/ca.pem",
+		"/api/v1/requests", "/api/v1/requests?failed=true",
 	} {
 		_, body := w.Call(t, http.MethodGet, path, nil)
 		s.add("GET "+path, body)
@@ -132,12 +162,20 @@ token_url = "https://{e}/token"
 		_, body := w.Call(t, http.MethodPost, "/api/v1/credentials/default/production/"+ref+"/check", map[string]any{})
 		s.add("the report of "+ref, body)
 	}
+	bundle := filepath.Join(t.TempDir(), "support.zip")
 	for _, args := range [][]string{
 		{"config", "show"}, {"config", "check"}, {"credential", "list"}, {"credential", "show", "login/basic"}, {"check"},
 		{"check", "--format", "json"}, {"check", "--format", "csv"}, {"caller", "list"}, {"provider", "list"},
+		{"requests"}, {"requests", "--json"}, {"requests", "--bundle", bundle},
 	} {
 		out, errs, _ := w.Run(t, args...)
 		s.add("sallyport "+strings.Join(args, " "), out+errs)
+	}
+	files := s.addBundle(t, bundle)
+	for _, name := range []string{"README.txt", "requests.json", "report.json", "credentials.json", "providers.json", "callers.json", "readyz.json", "metrics.txt", "version.json", "config.toml"} {
+		if len(files[name]) < 10 || strings.Contains(files["README.txt"], "Missing") {
+			t.Errorf("the bundle's %s is %q", name, files[name])
+		}
 	}
 	time.Sleep(100 * time.Millisecond) // the last log lines
 	s.add("LK-01: the log", w.Log())
