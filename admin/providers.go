@@ -24,6 +24,7 @@ type providerView struct {
 	GrantFields []string   `json:"grant_fields"` // of an oauth2_client_credentials record, sent for its token
 	Verify      string     `json:"verify"`       // METHOD PATH; empty: there is none
 	Scopes      []string   `json:"scopes"`       // that flows usually need
+	OAuthScopes []string   `json:"oauth_scopes"` // of tokens that a consent gave; empty: scopes
 	Permissions []string   `json:"permissions"`
 	Limits      limitsView `json:"limits"`
 	Accounts    string     `json:"accounts"` // many or one
@@ -73,7 +74,7 @@ func viewProvider(p *provider.Provider, credentials int) providerView {
 		Name: p.Name, Type: p.Type, Types: some(p.Types), Hosts: some(p.Hosts), Paths: some(p.Paths),
 		BaseURL: p.BaseURL, TokenURL: p.OAuth2.TokenURL, ClientAuth: p.OAuth2.ClientAuth, LoginFields: some(p.Login.Fields()), PlaceFields: []string{},
 		GrantFields: some(p.OAuth2.ClientCredentialsFields()),
-		Scopes:      some(p.Needs.Scopes), Permissions: some(p.Needs.Permissions),
+		Scopes:      some(p.Needs.Scopes), OAuthScopes: some(p.Needs.OAuthScopes), Permissions: some(p.Needs.Permissions),
 		Limits:   limitsView{[]rateView{}, p.Limits.Burst, p.Limits.Concurrency},
 		Accounts: "many", Anonymous: p.Anonymous, Builtin: p.Builtin, Configured: p.Configured, Unverified: p.Unverified,
 		Note: p.Note, Credentials: credentials,

@@ -44,20 +44,6 @@ func parseRate(s string) (provider.Rate, error) {
 	return provider.Rate{}, errRate
 }
 
-func formatRate(r provider.Rate) string {
-	s := strconv.Itoa(r.Count) + "/"
-	for i := len(windows) - 1; i >= 0; i-- {
-		w := windows[i]
-		if r.Window == w.d {
-			return s + w.unit
-		}
-		if r.Window%w.d == 0 {
-			return s + strconv.Itoa(int(r.Window/w.d)) + w.unit
-		}
-	}
-	return s + r.Window.String()
-}
-
 var sizes = []struct {
 	unit string
 	n    int64

@@ -22,7 +22,7 @@ func TestRates(t *testing.T) {
 		if err != nil || got != want {
 			t.Errorf("parseRate(%q) = %v, %v; want %v", s, got, err, want)
 		}
-		if again := formatRate(got); again != s {
+		if again := got.String(); again != s {
 			t.Errorf("formatRate(%v) = %q; want %q", got, again, s)
 		}
 	}

@@ -91,7 +91,7 @@ func (w *writer) value(v reflect.Value) string {
 	case netip.Prefix:
 		return quote(x.String())
 	case provider.Rate:
-		return quote(formatRate(x))
+		return quote(x.String())
 	case string:
 		return quote(x)
 	case map[string]string:

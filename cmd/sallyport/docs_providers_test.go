@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/internal/provider"
@@ -115,27 +114,12 @@ func tokenFacts(p *provider.Provider) (list []string) {
 func limitsText(l provider.Limits) string {
 	var parts []string
 	for _, r := range l.Rates {
-		parts = append(parts, fmt.Sprintf("%d/%s", r.Count, windowText(r.Window)))
+		parts = append(parts, r.String())
 	}
 	if l.Concurrency > 0 {
 		parts = append(parts, fmt.Sprintf("%d at once", l.Concurrency))
 	}
 	return strings.Join(parts, ", ")
-}
-
-func windowText(d time.Duration) string {
-	for _, unit := range []struct {
-		name string
-		is   time.Duration
-	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"min", time.Minute}, {"s", time.Second}} {
-		switch n := d / unit.is; {
-		case n == 1 && d == unit.is:
-			return unit.name
-		case n > 0 && d%unit.is == 0:
-			return fmt.Sprint(int(n)) + unit.name
-		}
-	}
-	return d.String()
 }
 
 var placeholder = regexp.MustCompile(`<([a-z0-9_]+)>`)

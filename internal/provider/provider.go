@@ -22,6 +22,7 @@ type Provider struct {
 	Builtin    bool     // from the shipped catalogue
 	Configured bool     // the configuration names it: its hosts are owned even where no credential exists
 	Unverified bool     // facts of the entry were not checked against the provider
+	Protocol   Protocol // of its servers
 	Note       string   // what a person needs to know of it, in a line; may be empty
 	Redact     bool
 
@@ -47,6 +48,16 @@ type Provider struct {
 	// of the same fingerprint can be kept over a reload.
 	Fingerprint string
 }
+
+// Protocol is what a provider's servers speak.
+type Protocol string
+
+// The protocols. Credentials of a provider of another than HTTP are checked, and
+// go on no request.
+const (
+	HTTP Protocol = "" // or HTTPS
+	FTP  Protocol = "ftp"
+)
 
 // Header is a constant field that the API asks for; it is set where the runner sent none.
 type Header struct{ Name, Value string }
