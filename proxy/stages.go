@@ -40,7 +40,9 @@ func (s *Server) authenticated(req *http.Request, x *exchange) (*http.Response, 
 	if err != nil || x.provider == nil {
 		return resp, err
 	}
-	if !x.meaning(resp).Rejects() || x.injector == nil {
+	m := x.meaning(resp)
+	if !m.Rejects() || x.injector == nil {
+		x.judged(resp, m)
 		return resp, nil
 	}
 	refused := x.injector
@@ -54,13 +56,14 @@ func (s *Server) authenticated(req *http.Request, x *exchange) (*http.Response, 
 		return nil, err
 	}
 	if next == refused {
+		x.judged(resp, m)
 		return resp, nil
 	}
 	discard(resp)
 	if resp, err = s.limited(req, x); err != nil {
 		return nil, err
 	}
-	x.meaning(resp)
+	x.judged(resp, x.meaning(resp))
 	return resp, nil
 }
 

@@ -92,6 +92,7 @@ func (s *Server) Swap(c Config) {
 // Changed notes that a record was written or removed: it is read anew before
 // its next use.
 func (s *Server) Changed(ref credential.Ref) {
+	s.used.unreject(ref)
 	if src := s.sources.find(ref); src != nil {
 		src.Changed()
 	}

@@ -20,7 +20,10 @@ type usage struct {
 }
 
 // useOf is the use of one credential, written on the request path without a lock.
-type useOf struct{ callers atomic.Pointer[[]*useBy] }
+type useOf struct {
+	callers   atomic.Pointer[[]*useBy]
+	rejection atomic.Pointer[Rejection] // nil: the provider has not refused it since it took it
+}
 
 type useBy struct {
 	caller string

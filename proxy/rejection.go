@@ -1,0 +1,60 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/provider"
+)
+
+// Rejection is a provider's last word on a credential: it was refused, and there
+// was no newer one to try, or that was refused too.
+type Rejection struct {
+	Fault *fault.Fault // credentials_rejected
+	Since time.Time    // when the first of such answers came, with none between that was good
+}
+
+// Rejection gives the provider's last word on a credential; ok is false where the
+// last was good, where there was none, and since the record was changed here. What
+// says nothing on the credential, as a missing scope or a limit, is no word on it.
+func (s *Server) Rejection(ref credential.Ref) (r Rejection, ok bool) {
+	s.used.mu.RLock()
+	u := s.used.refs[ref]
+	s.used.mu.RUnlock()
+	if u == nil {
+		return Rejection{}, false
+	}
+	last := u.rejection.Load()
+	if last == nil {
+		return Rejection{}, false
+	}
+	return *last, true
+}
+
+// unreject drops the provider's last word on a credential that was changed.
+func (u *usage) unreject(ref credential.Ref) {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	if of := u.refs[ref]; of != nil {
+		of.rejection.Store(nil)
+	}
+}
+
+// judged keeps an answer as the provider's last word on the credential, if it is
+// one. Of many alike the first stays, so that usually nothing is written.
+func (x *exchange) judged(resp *http.Response, m provider.Meaning) {
+	if x.entry == nil || x.injector == nil {
+		return
+	}
+	last := &x.entry.used.rejection
+	switch {
+	case m.Rejects() && last.Load() == nil:
+		f := fault.New(fault.CredentialsRejected, "the provider answered "+strconv.Itoa(resp.StatusCode)+" to a request", nil)
+		last.CompareAndSwap(nil, &Rejection{Fault: f.On(x.entry.label, x.providerName()), Since: time.Now()})
+	case m == provider.OK && resp.StatusCode < http.StatusBadRequest && last.Load() != nil:
+		last.Store(nil)
+	}
+}

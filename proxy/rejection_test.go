@@ -1,0 +1,129 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/sallyport/sallyport/auth"
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/provider"
+)
+
+var apiMain = credential.Ref{Workspace: "default", Environment: "production", Provider: "api", Name: "main"}
+
+// saying is an upstream that answers what it was told to.
+type saying struct {
+	status atomic.Int64
+	body   atomic.Value
+}
+
+func (s *saying) says(status int, body string) { s.status.Store(int64(status)); s.body.Store(body) }
+
+func (s *saying) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(int(s.status.Load()))
+	_, _ = io.WriteString(w, s.body.Load().(string))
+}
+
+// A provider's no to the credential stands until it takes it; nothing that is no
+// word on the credential changes that.
+func TestRejectionStandsUntilAGoodAnswer(t *testing.T) {
+	var up saying
+	up.says(200, `{}`)
+	r := newRig(t, up.ServeHTTP)
+	c := r.client(false)
+	rejected := func(what string, want bool) {
+		t.Helper()
+		r.get(c, r.url("/"))
+		got, ok := r.srv.Rejection(apiMain)
+		if ok != want || ok && (got.Fault.Code != fault.CredentialsRejected || got.Fault.Credential != apiMain.String() || got.Since.IsZero()) {
+			t.Errorf("%s: rejected %v %+v, want %v", what, ok, got, want)
+		}
+	}
+	rejected("a good answer", false)
+	for _, no := range []struct {
+		status int
+		body   string
+	}{{403, `{"error":"insufficient_scope"}`}, {403, `{}`}, {429, `{}`}, {402, `{}`}, {500, `{}`}, {404, `{}`}, {401, `{"message":"No API key found in request"}`}} {
+		up.says(no.status, no.body)
+		rejected("before: "+strconv.Itoa(no.status)+no.body, false)
+	}
+	up.says(401, `{"message":"Bad credentials"}`)
+	rejected("401", true)
+	first, _ := r.srv.Rejection(apiMain)
+	rejected("401 again", true)
+	if again, _ := r.srv.Rejection(apiMain); again.Since != first.Since {
+		t.Errorf("the second no is another one: %v, %v", again.Since, first.Since)
+	}
+	for _, no := range []struct {
+		status int
+		body   string
+	}{{403, `{"error":"insufficient_scope"}`}, {403, `{}`}, {429, `{}`}, {500, `{}`}, {404, `{}`}} {
+		up.says(no.status, no.body)
+		rejected("after: "+strconv.Itoa(no.status)+no.body, true)
+	}
+	up.says(200, `{}`)
+	rejected("a good answer again", false)
+}
+
+// A token that a new one replaces is not rejected; one after which the new one is
+// refused too is. A change of the record forgets it.
+func TestRejectionOfTokens(t *testing.T) {
+	var want atomic.Value
+	want.Store("at-1")
+	r, _ := oauthRig(t, &want, nil)
+	c := r.client(false)
+	r.get(c, r.url("/"))
+	want.Store("at-2")
+	if got := r.get(c, r.url("/")); got.StatusCode != 200 {
+		t.Fatalf("%d %s", got.StatusCode, got.body)
+	}
+	if _, ok := r.srv.Rejection(apiMain); ok {
+		t.Error("a token that was replaced is a rejected credential")
+	}
+	want.Store("never")
+	r.get(c, r.url("/"))
+	if _, ok := r.srv.Rejection(apiMain); !ok {
+		t.Error("two refusals of one request are no rejection")
+	}
+	r.srv.Changed(apiMain)
+	if _, ok := r.srv.Rejection(apiMain); ok {
+		t.Error("a rejection outlives the record")
+	}
+	r.get(c, r.url("/"))
+	r.srv.Forget(apiMain)
+	if _, ok := r.srv.Rejection(apiMain); ok {
+		t.Error("a rejection outlives the credential")
+	}
+}
+
+// Where the token could not be refreshed that is what is wrong, and where the body
+// could not be sent again nobody knows yet.
+func TestRejectionNeedsALastWord(t *testing.T) {
+	var want atomic.Value
+	want.Store("at-1")
+	r, tk := oauthRig(t, &want, nil)
+	c := r.client(false)
+	r.get(c, r.url("/"))
+	want.Store("never")
+	tk.broken.Store(true)
+	if got := r.get(c, r.url("/")); got.StatusCode != fault.New(fault.InvalidClient, "", nil).Status() {
+		t.Fatalf("%d %s", got.StatusCode, got.body)
+	}
+	if _, ok := r.srv.Rejection(apiMain); ok {
+		t.Error("a refresh that failed is told as a rejection too")
+	}
+}
+
+// A good answer costs one look at a pointer.
+func TestGoodAnswersWriteNoRejection(t *testing.T) {
+	x := &exchange{target: target{entry: &entry{used: new(useOf)}}, injector: &auth.Injector{}}
+	resp := &http.Response{StatusCode: 200}
+	if n := testing.AllocsPerRun(100, func() { x.judged(resp, provider.OK) }); n != 0 {
+		t.Errorf("%v allocations for a good answer", n)
+	}
+}
