@@ -35,8 +35,9 @@ type Options struct {
 	// credential that is one cannot be checked.
 	Certified func(*provider.Provider, *tls.Certificate) http.RoundTripper
 	// Pace waits until a provider may be asked once more, so that many checks at
-	// once stay inside its limits. Its errors are *fault.Fault. Nil: nothing waits.
-	Pace       func(context.Context, *provider.Provider) error
+	// once stay inside its limits; done is called once, when the answer was
+	// read. Its errors are *fault.Fault. Nil: nothing waits.
+	Pace       func(context.Context, *provider.Provider) (done func(), err error)
 	Ahead      func() time.Duration  // how long before its end a credential is warned of; nil: 14 days
 	Log        *slog.Logger          // nil: nothing is logged
 	Registerer prometheus.Registerer // nil: nothing is measured
@@ -49,7 +50,7 @@ type Checker struct {
 	dial      Dial
 	classify  func(error) *fault.Fault
 	certified func(*provider.Provider, *tls.Certificate) http.RoundTripper
-	pace      func(context.Context, *provider.Provider) error
+	pace      func(context.Context, *provider.Provider) (done func(), err error)
 	ahead     func() time.Duration
 	log       *slog.Logger
 	durations *prometheus.HistogramVec
@@ -72,7 +73,7 @@ func New(o Options) *Checker {
 		c.classify = fault.From
 	}
 	if c.pace == nil {
-		c.pace = func(context.Context, *provider.Provider) error { return nil }
+		c.pace = func(context.Context, *provider.Provider) (func(), error) { return func() {}, nil }
 	}
 	if c.ahead == nil {
 		c.ahead = func() time.Duration { return defaultWarning }
@@ -92,7 +93,7 @@ func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credent
 	start := c.now()
 	t := newTrial(c.client(p), p, cred, c.now)
 	t.dial, t.classify, t.certified, t.ahead = c.dial, c.classify, c.certified, c.ahead()
-	t.rec.pace = func(ctx context.Context) error { return c.pace(ctx, p) }
+	t.rec.pace = func(ctx context.Context) (func(), error) { return c.pace(ctx, p) }
 	t.run(ctx)
 	r := t.report()
 	r.Credential, r.Provider, r.Type = cred.Ref.String(), p.Name, auth.TypeOf(p, cred)

@@ -34,7 +34,7 @@ const (
 // recorder is an http.RoundTripper that writes down, redacted, what goes through it.
 type recorder struct {
 	next http.RoundTripper
-	pace func(context.Context) error // before each request; nil: nothing waits
+	pace func(context.Context) (done func(), err error) // before each request; nil: nothing waits
 	now  func() time.Time
 	used time.Duration // by requests that were answered
 
@@ -58,13 +58,13 @@ func (r *recorder) begin(name string, owned func(header string) bool, secrets ..
 // the limits of a check. The first bytes of the answer's body are read before it
 // returns; the reader gets them all the same.
 func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
-	if r.pace != nil {
-		if err := r.pace(req.Context()); err != nil {
-			return nil, err
-		}
+	done, err := r.turn(req.Context())
+	if err != nil {
+		return nil, err
 	}
 	left := min(timeLimit, totalLimit-r.used)
 	ctx, cancel := context.WithTimeout(req.Context(), left)
+	context.AfterFunc(ctx, done) // also where nobody closes the body
 	start := r.now()
 	defer func() { r.used += r.now().Sub(start) }()
 	resp, err := r.next.RoundTrip(req.WithContext(ctx))
@@ -86,6 +86,14 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		r.steps = append(r.steps, s)
 	}
 	return resp, err
+}
+
+// turn waits for the turn of a request.
+func (r *recorder) turn(ctx context.Context) (done func(), err error) {
+	if r.pace == nil {
+		return func() {}, nil
+	}
+	return r.pace(ctx)
 }
 
 // closer ends what was begun for a body when it is closed.

@@ -43,7 +43,7 @@ func newTrial(client *http.Client, p *provider.Provider, cred *credential.Creden
 	rec := &recorder{next: client.Transport, now: now}
 	rec.begin(stepToken, nil, secrets(p, cred)...)
 	copied := *client
-	copied.Transport = rec
+	copied.Transport, copied.Timeout = rec, 0 // rec bounds each request, but not the wait for its turn
 	if kind, _ := auth.Lookup(auth.TypeOf(p, cred)); p.Verify.Path != "" && kind.Verify.Path != "" {
 		q := *p
 		q.Verify = kind.Verify
