@@ -138,6 +138,22 @@ func (e *jsonEndpoint) RoundTrip(req *http.Request) (*http.Response, error) {
 	return (&tokenEndpoint{}).RoundTrip(&http.Request{Body: http.NoBody, Header: http.Header{}})
 }
 
+// A scope that the grant has by the provider is the record's to change.
+func TestClientCredentialsScope(t *testing.T) {
+	p := oauthProvider()
+	p.OAuth2.Scopes = []string{"offline_access"}
+	p.OAuth2.ClientCredentialsParams = map[string]string{"scope": "https://graph.example/.default"}
+	for scope, want := range map[string]string{"": "https://graph.example/.default", "own": "own"} {
+		e := &tokenEndpoint{}
+		if _, err := mint(e, p, clientRecord("scope", scope)); err != nil {
+			t.Fatal(err)
+		}
+		if got := e.forms[0].Get("scope"); got != want {
+			t.Errorf("scope %q of the record: asked for %q; want %q", scope, got, want)
+		}
+	}
+}
+
 func TestClientCredentialsNeed(t *testing.T) {
 	p := &provider.Provider{OAuth2: provider.OAuth2{ClientCredentialsParams: map[string]string{"account_id": "{account_id}", "b": "{tenant}-{account_id}", "c": "x"}}}
 	for typ, want := range map[string]string{

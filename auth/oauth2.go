@@ -119,6 +119,9 @@ func askClientCredentials(k Kind, m Material) (tokenCall, error) {
 	}
 	r.ask(m)
 	for name, t := range m.Provider.OAuth2.ClientCredentialsParams {
+		if name == "scope" && !m.Credential.Field("scope").Empty() {
+			continue // the record's own wins
+		}
 		v, err := fill(t, m.Credential.Field, fitText)
 		if err != nil {
 			return r, err
