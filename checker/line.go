@@ -2,7 +2,9 @@ package checker
 
 import (
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/sallyport/sallyport/internal/fault"
 )
@@ -49,6 +51,37 @@ func (v verdict) counted(n int) verdict {
 	return v
 }
 
+// maxSaying bounds what is told of a provider's words, in bytes.
+const maxSaying = 400
+
+// saying adds what the provider says of it, in printable characters; nothing to a
+// text that is empty.
+func (v verdict) saying(text string) verdict {
+	text = strings.TrimSpace(strings.Map(printable, text[:min(len(text), maxSaying)]))
+	if text == "" {
+		return v
+	}
+	v.detail += ": " + text
+	if v.fault == nil {
+		return v
+	}
+	f := *v.fault
+	if f.Detail != "" {
+		text = f.Detail + ": " + text
+	}
+	f.Detail = text
+	v.fault = &f
+	return v
+}
+
+// printable gives a space for what a terminal would obey.
+func printable(r rune) rune {
+	if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
+		return ' '
+	}
+	return r
+}
+
 // weight orders the verdicts of one report.
 func (v verdict) weight() int {
 	switch {
@@ -67,11 +100,12 @@ func (v verdict) line(name string) Line {
 	return Line{Name: name, Status: v.status, Detail: v.detail, Missing: append([]string{}, v.missing...), Count: v.count}
 }
 
-// worst gives the verdict that decides, the first of the heaviest.
+// worst gives the verdict that decides: of the heaviest the first that knows why.
 func worst(all map[string]verdict) verdict {
 	var w verdict
 	for _, name := range lineNames {
-		if v, ok := all[name]; ok && (w.status == "" || v.weight() > w.weight()) {
+		v, ok := all[name]
+		if ok && (w.status == "" || v.weight() > w.weight() || v.weight() == w.weight() && w.fault == nil && v.fault != nil) {
 			w = v
 		}
 	}
@@ -80,6 +114,14 @@ func worst(all map[string]verdict) verdict {
 
 // named joins names for people.
 func named(names []string) string { return strings.Join(names, ", ") }
+
+// several counts things for people.
+func several(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + more
+}
 
 // sortedUnique gives names once each, in order.
 func sortedUnique(names []string) []string {

@@ -21,7 +21,10 @@ type probe struct {
 
 // probes by the provider's name, or by what stands before the first dash of it.
 // Nobody writes it.
-var probes = map[string]probe{}
+var probes = map[string]probe{
+	"github": githubProbe,
+	"gitlab": gitlabProbe,
+}
 
 // probeOf gives the probe of a provider; the zero probe where it has none.
 func probeOf(name string) probe {
