@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -27,15 +28,38 @@ func account(h http.Header, body []byte) *Account {
 	return &Account{Login: login, Kind: text(m, kindMembers)}
 }
 
+// Members of answers that say that something went wrong, whatever the status says:
+// those of GraphQL and of APIs that answer 200 to everything.
+var (
+	errorMembers = []string{"error", "Error", "errors", "errcode", "error_code"}
+	failures     = []string{"error", "fail", "failed"} // as the status that a body tells
+)
+
 // denies reports whether an answer of a good status says in its body that it is none.
 func denies(h http.Header, body []byte) bool {
 	m := object(h, body)
-	return string(m["ok"]) == "false" || string(m["success"]) == "false"
+	if string(m["ok"]) == "false" || string(m["success"]) == "false" {
+		return true
+	}
+	if slices.Contains(failures, text(m, []string{"status"})) {
+		return true
+	}
+	return slices.ContainsFunc(errorMembers, func(name string) bool { return !hollow(m[name]) })
 }
 
-// object reads a JSON object; nil if the answer is none, or one of more than was read.
+// hollow reports whether a JSON value, nil for none, says nothing.
+func hollow(v json.RawMessage) bool {
+	switch string(v) {
+	case "", "null", "false", "0", `""`, `"0"`, "[]", "{}":
+		return true
+	}
+	return false
+}
+
+// object reads a JSON object, which scripts in PHP often call a page; nil if the
+// answer is none, or one of more than was read.
 func object(h http.Header, body []byte) map[string]json.RawMessage {
-	if t, _, _ := mime.ParseMediaType(h.Get("Content-Type")); !strings.HasSuffix(t, "json") {
+	if t, _, _ := mime.ParseMediaType(h.Get("Content-Type")); !strings.HasSuffix(t, "json") && !page(h) {
 		return nil
 	}
 	var m map[string]json.RawMessage

@@ -113,7 +113,7 @@ func short(names []string) []string {
 func (a *asker) judgeStatus(r reply) verdict {
 	v := unverifiable(r.String())
 	switch s := r.status; {
-	case s < http.StatusMultipleChoices && page(r.header):
+	case s < http.StatusMultipleChoices && page(r.header) && !json.Valid(r.body):
 		v.detail = "the provider answered " + statusText(s) + " with a web page where an API would answer"
 	case s < http.StatusMultipleChoices && denies(r.header, r.body):
 		v.detail = r.String() + " that is not known here"
