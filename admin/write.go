@@ -138,6 +138,6 @@ func (s *Server) store(ctx context.Context, c *credential.Credential, rep *check
 		return err
 	}
 	s.o.Daemon.Changed(c.Ref)
-	s.o.History.Put(rep)
+	s.o.History.Replace(rep, c.Version)
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -24,6 +25,7 @@ type History struct {
 	mu                sync.Mutex
 	last, failures    shelf
 	earlier, failedSo []*Report // newest last
+	floors            floors
 	used              func() map[string]Use
 }
 
@@ -31,7 +33,7 @@ type History struct {
 // credential_expiry_timestamp_seconds are registered with r; nil: nothing is
 // measured.
 func NewHistory(r prometheus.Registerer) *History {
-	h := &History{last: newShelf(maxReports), failures: newShelf(maxReports)}
+	h := &History{last: newShelf(maxReports), failures: newShelf(maxReports), floors: floors{}}
 	if r != nil {
 		_ = r.Register(statuses{h}) // a second History of one process is not measured
 	}
@@ -56,10 +58,32 @@ func (h *History) uses() map[string]Use {
 	return used()
 }
 
-// Put keeps r as the last report of its credential.
-func (h *History) Put(r *Report) {
+// Put keeps r as the last report of its credential. It is not kept if a check that
+// began later has told by now, or if the credential was forgotten or replaced since
+// r's check began.
+func (h *History) Put(r *Report) (kept bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	now := time.Now()
+	if last := h.last.m[r.Credential]; last != nil && older(r, last.CheckedAt, now) || older(r, h.floors[r.Credential], now) {
+		return false
+	}
+	h.put(r)
+	return true
+}
+
+// Replace keeps r as the last report of a credential that was just written as that
+// version: what checks that are under way find out is of an earlier one.
+func (h *History) Replace(r *Report, version int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	copied := *r
+	copied.version = version
+	h.floors.set(r.Credential, time.Now())
+	h.put(&copied)
+}
+
+func (h *History) put(r *Report) {
 	h.last.put(r)
 	h.earlier = push(h.earlier, r)
 	if r.Status != OK {
@@ -116,10 +140,12 @@ func (h *History) All() []*Report {
 	})
 }
 
-// Forget drops what is kept of a credential.
+// Forget drops what is kept of a credential, and what checks of it that are under
+// way find out.
 func (h *History) Forget(ref string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.floors.set(ref, time.Now())
 	h.last.drop(ref)
 	h.failures.drop(ref)
 	of := func(r *Report) bool { return r.Credential == ref }

@@ -37,7 +37,7 @@ func (s statuses) Collect(ch chan<- prometheus.Metric) {
 }
 
 func collect(ch chan<- prometheus.Metric, ref string, u Use, r *Report) {
-	if now := Standing(u.Fault, r); r != nil || now != Unknown {
+	if now := u.standing(r); r != nil || now != Unknown {
 		for _, st := range standings {
 			v := 0.0
 			if now == st {

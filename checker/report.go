@@ -36,7 +36,8 @@ type Report struct {
 	CheckedAt  time.Time  `json:"checked_at"`
 	TookMS     int64      `json:"took_ms"`
 
-	ends time.Time // when somebody must act; zero: not known, or never
+	ends    time.Time // when somebody must act; zero: not known, or never
+	version int       // of the record; 0: it was not stored
 }
 
 // code of the fault; empty where there is none.

@@ -12,8 +12,18 @@ const Reauthorize Status = "reauthorization_required"
 
 // Use is what the use of a credential has shown.
 type Use struct {
-	Fault *fault.Fault // of the last use; nil: it was good, or there was none
-	Ends  time.Time    // when somebody must act; zero: not known, or never
+	Fault   *fault.Fault // of the last use; nil: it was good, or there was none
+	Ends    time.Time    // when somebody must act; zero: not known, or never
+	Version int          // of the record that was used; 0: not known
+}
+
+// standing is the status of a credential by both. What use has shown of an earlier
+// record than was checked counts no more: somebody has mended it since.
+func (u Use) standing(rep *Report) Status {
+	if rep != nil && u.Version != 0 && rep.version > u.Version {
+		return Standing(nil, rep)
+	}
+	return Standing(u.Fault, rep)
 }
 
 // Standing is the status of a credential: what its use has shown, then what its

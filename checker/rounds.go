@@ -1,0 +1,277 @@
+package checker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/provider"
+)
+
+// Times and bounds of background checks.
+const (
+	roundsAtOnce = 2           // checks
+	lookEvery    = time.Minute // for folders that are new; or a tenth of the interval
+	listEvery    = time.Hour   // for credentials that are new; or each interval
+	shortest     = 10 * time.Millisecond
+	firstDelay   = time.Minute // at most, or a tenth of the interval
+	readLimit    = 30 * time.Second
+	awayPause    = 10 * time.Second // while the store is away, doubled
+	maxAwayPause = 5 * time.Minute
+)
+
+// RoundsOptions of Rounds. All but Gone and Log are required.
+type RoundsOptions struct {
+	Interval func() time.Duration                 // between two checks of a credential; 0: there are none
+	Folders  func() []credential.Ref              // workspaces and environments
+	Wanted   func(credential.Ref) bool            // of what is in the folders
+	Provider func(name string) *provider.Provider // nil: it is not known
+	Store    credential.Store
+	Checker  *Checker
+	History  *History
+	Gone     func(credential.Ref) // told of each that the store has no more; nil: nobody is
+	Log      *slog.Logger         // nil: nothing is logged
+}
+
+// Rounds checks credentials in the background, each once an interval, spread over
+// it. One that was refused is left alone for longer and longer unless its record
+// changes: providers lock accounts that come again and again with a bad token.
+type Rounds struct {
+	o RoundsOptions
+
+	wake chan struct{}
+
+	mu       sync.Mutex
+	turns    map[credential.Ref]*turn
+	interval time.Duration    // that the turns are set by; 0: there are none
+	folders  []credential.Ref // that were looked into
+	listed   time.Time        // when
+
+	away time.Duration // the last pause; 0: the store is there
+	back time.Time     // when it is asked again
+}
+
+// NewRounds makes Rounds. Nothing is checked until Run.
+func NewRounds(o RoundsOptions) *Rounds {
+	if o.Gone == nil {
+		o.Gone = func(credential.Ref) {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Rounds{o: o, turns: map[credential.Ref]*turn{}, wake: make(chan struct{}, 1)}
+}
+
+// Wake has Run look at once at an interval, at folders and providers that have changed.
+func (r *Rounds) Wake() {
+	select {
+	case r.wake <- struct{}{}:
+	default: // it is about to look
+	}
+}
+
+// Run checks until ctx ends.
+func (r *Rounds) Run(ctx context.Context) error {
+	var group errgroup.Group
+	defer func() { _ = group.Wait() }() // none of them fails
+	group.SetLimit(roundsAtOnce)
+	for {
+		t := time.NewTimer(r.step(ctx, &group))
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return nil
+		case <-r.wake:
+			t.Stop()
+		case <-t.C:
+		}
+	}
+}
+
+// step begins the checks whose turn has come, and gives when to look again.
+func (r *Rounds) step(ctx context.Context, group *errgroup.Group) time.Duration {
+	interval := r.o.Interval()
+	if r.set(interval); interval <= 0 {
+		return lookEvery
+	}
+	if !r.isAway() && r.stale(interval) {
+		r.list(ctx, interval)
+	}
+	refs, next := r.due()
+	for _, ref := range refs {
+		if ctx.Err() != nil || r.isAway() {
+			break
+		}
+		group.Go(func() error { r.take(ctx, ref, interval); return nil })
+	}
+	return max(min(lookEvery, interval/10, next), shortest)
+}
+
+// set forgets the turns that were set by another interval.
+func (r *Rounds) set(interval time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if interval == r.interval {
+		return
+	}
+	r.interval, r.listed = interval, time.Time{}
+	for _, t := range r.turns {
+		t.due = time.Time{} // it is set anew
+	}
+}
+
+// stale reports whether it is time to look which credentials there are.
+func (r *Rounds) stale(interval time.Duration) bool {
+	folders := r.o.Folders()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	same := slices.Equal(folders, r.folders)
+	r.folders = folders
+	return !same || time.Since(r.listed) >= min(interval, listEvery)
+}
+
+// due gives the credentials whose turn has come, that which waits for longest
+// first, and when the next one comes.
+func (r *Rounds) due() (refs []credential.Ref, next time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	next = lookEvery
+	for ref, t := range r.turns {
+		switch {
+		case t.busy, t.due.IsZero():
+		case t.due.After(now):
+			next = min(next, t.due.Sub(now))
+		default:
+			refs = append(refs, ref)
+		}
+	}
+	slices.SortFunc(refs, func(a, b credential.Ref) int { return r.turns[a].due.Compare(r.turns[b].due) })
+	return refs, next
+}
+
+// list looks which credentials there are, and gives turns to those that have none.
+func (r *Rounds) list(ctx context.Context, interval time.Duration) {
+	found, hidden := map[credential.Ref]bool{}, []credential.Ref{}
+	for _, folder := range r.folders {
+		names, err := r.o.Store.Folders(ctx, folder)
+		if r.missed(ctx, err, folder) {
+			return
+		}
+		if err != nil {
+			hidden = append(hidden, folder)
+		}
+		for _, name := range names {
+			below := folder
+			if below.Provider = name; r.o.Provider(name) == nil {
+				continue
+			}
+			refs, err := r.o.Store.List(ctx, below)
+			if r.missed(ctx, err, below) {
+				return
+			}
+			if err != nil {
+				hidden = append(hidden, below)
+			}
+			for _, ref := range refs {
+				found[ref] = r.o.Wanted(ref)
+			}
+		}
+	}
+	r.settle(found, hidden, interval)
+}
+
+// settle gives turns to the credentials that were found and have none, and takes
+// those of others, but for what stands in a hidden folder.
+func (r *Rounds) settle(found map[credential.Ref]bool, hidden []credential.Ref, interval time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listed = time.Now()
+	for ref := range r.turns {
+		in := func(folder credential.Ref) bool { return ref.In(folder) }
+		if !found[ref] && !slices.ContainsFunc(hidden, in) {
+			delete(r.turns, ref)
+		}
+	}
+	for ref, wanted := range found {
+		if wanted && r.turns[ref] == nil {
+			r.turns[ref] = &turn{}
+		}
+	}
+	var fresh []*turn
+	for _, t := range r.turns {
+		if t.due.IsZero() {
+			fresh = append(fresh, t)
+		}
+	}
+	spread(fresh, interval)
+}
+
+// spread sets first turns: soon the first, and all within the interval, in any order.
+func spread(fresh []*turn, interval time.Duration) {
+	rand.Shuffle(len(fresh), func(i, j int) { fresh[i], fresh[j] = fresh[j], fresh[i] })
+	start := time.Now().Add(rand.N(min(interval/10, firstDelay) + 1))
+	for i, t := range fresh {
+		at := (float64(i) + rand.Float64()) / float64(len(fresh))
+		t.due = start.Add(time.Duration(at * float64(interval)))
+	}
+}
+
+// missed notes what could not be read; away is true where the store does not serve
+// at all.
+func (r *Rounds) missed(ctx context.Context, err error, what credential.Ref) (away bool) {
+	switch {
+	case err == nil:
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.away > 0 {
+			r.o.Log.Info("background checks go on")
+		}
+		r.away = 0
+		return false
+	case ctx.Err() != nil:
+		return true
+	case !absent(err):
+		r.o.Log.Debug("is not checked", "what", what.String(), "error", err)
+		return false
+	}
+	r.wait(err)
+	return true
+}
+
+// wait begins a pause, unless somebody else has.
+func (r *Rounds) wait(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.away == 0:
+		r.o.Log.Warn("background checks wait for the store", "error", err)
+	case time.Now().Before(r.back):
+		return
+	}
+	r.away = min(max(2*r.away, awayPause), maxAwayPause)
+	r.back = time.Now().Add(jittered(r.away))
+}
+
+// absent reports whether err says that the store itself does not serve.
+func absent(err error) bool {
+	code := fault.From(err).Code
+	return code == fault.VaultUnreachable || code == fault.VaultSealed || code == fault.Timeout
+}
+
+func (r *Rounds) isAway() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.away > 0 && time.Now().Before(r.back)
+}
+
+// gone reports whether err says that there is no such record.
+func gone(err error) bool { return errors.Is(err, fault.CredentialNotFound) }
