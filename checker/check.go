@@ -98,7 +98,7 @@ func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credent
 	r := t.report()
 	r.Credential, r.Provider, r.Type = cred.Ref.String(), p.Name, auth.TypeOf(p, cred)
 	r.Steps, r.CheckedAt = t.rec.taken(), start.UTC().Truncate(time.Millisecond)
-	r.ends = t.when(r)
+	r.ends, r.version = t.when(r), cred.Version
 	took := c.now().Sub(start)
 	r.TookMS = took.Milliseconds()
 	c.durations.WithLabelValues(p.Name).Observe(took.Seconds())
