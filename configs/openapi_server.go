@@ -20,10 +20,13 @@ func (i *importer) located() error {
 	if err != nil {
 		return err
 	}
+	if scheme, rest, ok := strings.Cut(base, "://"); ok {
+		base = strings.ToLower(scheme) + "://" + rest
+	}
 	u, err := checkURL(base, true)
 	switch {
 	case err != nil:
-		return fmt.Errorf("the API's URL %v; give --url https://HOST/PATH", err)
+		return fmt.Errorf("the API's URL %w; give --url https://HOST/PATH", err)
 	case u.Scheme == "http":
 		return fmt.Errorf("%s is http, and a credential must not travel in the clear; give --url https://HOST/PATH, or write an entry with allow_cleartext = true by hand", line(base))
 	case u.RawQuery != "":
