@@ -9,7 +9,13 @@ import (
 )
 
 func (s *Server) listCallers(w http.ResponseWriter, r *http.Request) error {
-	p, err := page(r, s.o.Daemon.Callers(), func(c CallerInfo) string { return c.Name })
+	callers := s.o.Daemon.Callers()
+	for i, c := range callers {
+		if c.Needs == nil {
+			callers[i].Needs = map[string]Needs{}
+		}
+	}
+	p, err := page(r, callers, func(c CallerInfo) string { return c.Name })
 	if err != nil {
 		return err
 	}

@@ -62,11 +62,23 @@ func (s *Server) listed(ctx context.Context, r *http.Request) ([]credential.Ref,
 	return s.find(ctx, folder)
 }
 
+// usable leaves those of refs that the query's caller may use; without a caller, all.
+func (s *Server) usable(r *http.Request, refs []credential.Ref) ([]credential.Ref, error) {
+	who, asked, err := s.caller(r)
+	if err != nil || !asked {
+		return refs, err
+	}
+	return slices.DeleteFunc(refs, func(ref credential.Ref) bool { return !who.MayUse(ref) }), nil
+}
+
 func (s *Server) listCredentials(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
 	defer cancel()
 	refs, err := s.listed(ctx, r)
 	if err != nil {
+		return err
+	}
+	if refs, err = s.usable(r, refs); err != nil {
 		return err
 	}
 	p, err := page(r, refs, credential.Ref.String)
@@ -95,26 +107,6 @@ func (s *Server) stored(r *http.Request) (credential.Ref, *credential.Credential
 	}
 	c, err := s.o.Store.Get(ctx, ref)
 	return ref, c, err
-}
-
-func (s *Server) checkCredential(w http.ResponseWriter, r *http.Request) error {
-	if err := bodyless(w, r); err != nil {
-		return err
-	}
-	ref, c, err := s.stored(r)
-	if err != nil {
-		return err
-	}
-	p := s.o.Table().Get(ref.Provider)
-	if p == nil {
-		return invalid("provider: " + ref.Provider + " is not known here")
-	}
-	rep := s.o.Checker.Check(r.Context(), p, c)
-	if err := r.Context().Err(); err != nil { // nobody waits, and the check was cut short
-		return fault.New(fault.Timeout, "", err)
-	}
-	s.o.History.Put(rep)
-	return writeJSON(w, http.StatusOK, rep)
 }
 
 func (s *Server) deleteCredential(w http.ResponseWriter, r *http.Request) error {

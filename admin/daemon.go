@@ -66,6 +66,14 @@ type CallerInfo struct {
 	Workspace   string `json:"workspace"`
 	Environment string `json:"environment"`
 	Configured  bool   `json:"configured"` // by the configuration: not removable
+
+	Needs map[string]Needs `json:"needs"` // by provider; never nil
+}
+
+// Needs are the scopes and permissions that a caller needs of a provider.
+type Needs struct {
+	Scopes      []string `json:"scopes"`      // never nil
+	Permissions []string `json:"permissions"` // never nil
 }
 
 // Fault is one fault of a configuration.

@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport/sallyport/checker"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/provider"
 )
 
 // maxMine is how many items one answer to a caller holds at most: the status of
@@ -18,6 +19,7 @@ const maxMine = 1000
 type Rights struct {
 	Workspace, Environment string
 	MayUse                 func(credential.Ref) bool // of that workspace and environment
+	Needs                  map[string]provider.Needs // by provider, in place of its own; nil: none is named
 }
 
 // Identity knows callers by what they authenticate with.
@@ -25,6 +27,8 @@ type Identity interface {
 	// Identify finds the caller of an Authorization field, Basic caller:token or
 	// Bearer token; ok is false for any that is not one caller's.
 	Identify(authorization []string) (rights Rights, ok bool)
+	// Rights finds the caller of that name; ok is false where there is none.
+	Rights(caller string) (rights Rights, ok bool)
 }
 
 // owned is a credential as its caller sees it.

@@ -4,9 +4,9 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/checker"
-	"github.com/sallyport/sallyport/internal/credential"
 )
 
 // reports gives the last reports that the query's workspace and credential pick.
@@ -15,13 +15,18 @@ func (s *Server) reports(r *http.Request) ([]*checker.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	only := r.URL.Query().Get("credential")
-	if only != "" {
-		ref, err := credential.ParseRef(only)
-		if err != nil {
-			return nil, invalid("credential: is not a reference")
-		}
-		only = ref.String()
+	only, err := referenceOf(r.URL.Query())
+	if err != nil {
+		return nil, err
+	}
+	history, err := flag(r, "history")
+	switch {
+	case err != nil:
+		return nil, err
+	case history && only == "":
+		return nil, invalid("history: goes with a credential, whose earlier reports it shows")
+	case history:
+		return s.o.History.Of(only), nil
 	}
 	return slices.DeleteFunc(s.o.History.All(), func(rep *checker.Report) bool {
 		return only != "" && rep.Credential != only || folder.Workspace != "" && !strings.HasPrefix(rep.Credential, folder.Workspace+"/")
@@ -33,7 +38,11 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p, err := page(r, reports, func(rep *checker.Report) string { return rep.Credential })
+	key := func(rep *checker.Report) string { return rep.Credential }
+	if r.URL.Query().Has("history") {
+		key = func(rep *checker.Report) string { return rep.CheckedAt.Format(time.RFC3339Nano) }
+	}
+	p, err := page(r, reports, key)
 	if err != nil {
 		return err
 	}

@@ -41,6 +41,11 @@ func (d *daemon) Identify(authorization []string) (admin.Rights, bool) {
 	return r, ok
 }
 
+func (d *daemon) Rights(caller string) (admin.Rights, bool) {
+	r, ok := d.tokens.callers[caller]
+	return r, ok
+}
+
 const grantType = "oauth2_client_credentials"
 
 func TestRefresh(t *testing.T) {

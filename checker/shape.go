@@ -13,6 +13,7 @@ import (
 // defect is what can be seen in a field without asking anybody.
 type defect struct {
 	code fault.Code
+	kind fault.Kind
 	text string
 	sure bool // whatever the provider says: a key that only looks unusual may be good
 }
@@ -87,7 +88,7 @@ func (t *trial) defects() []defect {
 // pasted finds what came along with a key.
 func pasted(field string, v secret.Value) []defect {
 	form := func(text string) []defect {
-		return []defect{{code: fault.CredentialMisplaced, text: "the field " + field + " " + text, sure: true}}
+		return []defect{{fault.CredentialMisplaced, fault.KeyPasted, "the field " + field + " " + text, true}}
 	}
 	switch {
 	case v.Matches(scheme):
@@ -112,18 +113,18 @@ func (t *trial) kindOfKey(kind auth.Kind) []defect {
 			continue
 		}
 		if other := keyOf(t.p.Name, v); other != "" {
-			return []defect{{fault.WrongSurface, "the field " + field + " holds what looks like a key of " + other, false}}
+			return []defect{{fault.WrongSurface, fault.KeyOfOther, "the field " + field + " holds what looks like a key of " + other, false}}
 		}
 		for what, pattern := range known.another {
 			if v.Matches(pattern) {
-				return []defect{{fault.WrongSurface, "the field " + field + " holds " + what, true}}
+				return []defect{{fault.WrongSurface, fault.KeyOfOther, "the field " + field + " holds " + what, true}}
 			}
 		}
 		switch {
 		case known.trial != nil && v.Matches(known.trial) && t.cred.Ref.Environment == "production":
-			found = append(found, defect{fault.WrongSurface, "it is a key of the test mode, in the environment production", true})
+			found = append(found, defect{fault.WrongSurface, fault.KeyOfOther, "it is a key of the test mode, in the environment production", true})
 		case ok && !v.Matches(known.like):
-			found = append(found, defect{fault.CredentialsRejected, "keys of " + t.p.Name + " look otherwise (" + known.hint + ")", false})
+			found = append(found, defect{fault.CredentialsRejected, "", "keys of " + t.p.Name + " look otherwise (" + known.hint + ")", false})
 		}
 	}
 	return found
@@ -146,10 +147,11 @@ func (t *trial) shaped(v verdict) verdict {
 		switch {
 		case v.status == OK && d.sure:
 			v = warning(d.code, v.detail+"; but "+d.text)
+			v.fault = v.fault.Of(d.kind)
 		case v.status == OK:
 		case v.fault != nil && v.fault.Code == fault.CredentialsRejected:
 			v.detail += "; " + d.text
-			v.fault = fault.New(d.code, d.text, nil)
+			v.fault = fault.New(d.code, d.text, nil).Of(d.kind)
 		default:
 			v.detail += "; " + d.text
 		}

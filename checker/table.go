@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -25,7 +26,7 @@ func WriteTable(w io.Writer, reports []*Report, tty bool) error {
 	names := checksOf(reports)
 	fmt.Fprintf(t, "CREDENTIAL\tTYPE\tSTATUS\t%sACCOUNT\n", headings(names))
 	for _, r := range reports {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s%s\n", r.Credential, clean(r.Type), mark(r.Status, string(r.Status), tty), r.cells(names, tty), r.who())
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s%s\n", r.Credential, cmp.Or(clean(r.Type), "-"), mark(r.Status, string(r.Status), tty), r.cells(names, tty), r.who())
 	}
 	if err := t.Flush(); err != nil {
 		return err

@@ -17,6 +17,15 @@ func (s *Server) Identify(authorization []string) (c Caller, ok bool) {
 	return *found, true
 }
 
+// Caller finds a caller by its name.
+func (s *Server) Caller(name string) (c Caller, ok bool) {
+	found := s.st.Load().callers[name]
+	if found == nil {
+		return Caller{}, false
+	}
+	return *found, true
+}
+
 // MayUse reports whether the credential is among those that the caller's
 // workspace, environment and policy leave to it.
 func (c *Caller) MayUse(ref credential.Ref) bool { return c.scope().has(ref) && c.mayUse(ref) }

@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/file"
+	"github.com/sallyport/sallyport/internal/provider"
 	"github.com/sallyport/sallyport/internal/secret"
 	"github.com/sallyport/sallyport/proxy"
 )
@@ -249,7 +250,7 @@ func (c *callers) list(cfg *configs.Config) ([]admin.CallerInfo, error) {
 	out := make([]admin.CallerInfo, 0, len(all))
 	for _, p := range all {
 		set := slices.ContainsFunc(cfg.Callers, func(k configs.Caller) bool { return k.Name == p.Name })
-		out = append(out, admin.CallerInfo{Name: p.Name, Workspace: p.Workspace, Environment: p.Environment, Configured: set})
+		out = append(out, admin.CallerInfo{Name: p.Name, Workspace: p.Workspace, Environment: p.Environment, Configured: set, Needs: shownNeeds(cfg, p.Name)})
 	}
 	return out, nil
 }
@@ -262,3 +263,20 @@ func newToken() secret.Value {
 }
 
 func hashOf(v secret.Value) [32]byte { return sha256.Sum256([]byte(reveal(v))) }
+
+// needsOf gives what a caller of the configuration needs of providers.
+func needsOf(cfg *configs.Config, caller string) map[string]provider.Needs {
+	i := slices.IndexFunc(cfg.Callers, func(c configs.Caller) bool { return c.Name == caller })
+	if i < 0 {
+		return nil
+	}
+	return cfg.Callers[i].Needs
+}
+
+func shownNeeds(cfg *configs.Config, caller string) map[string]admin.Needs {
+	out := map[string]admin.Needs{}
+	for name, n := range needsOf(cfg, caller) {
+		out[name] = admin.Needs{Scopes: append([]string{}, n.Scopes...), Permissions: append([]string{}, n.Permissions...)}
+	}
+	return out
+}

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
+	"github.com/sallyport/sallyport/admin"
 	"github.com/sallyport/sallyport/checker"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/file"
@@ -26,14 +29,20 @@ const (
 )
 
 // checkFlags are the flags of check.
-type checkFlags struct{ format, output, caller string }
+type checkFlags struct {
+	format, output, caller string
+	history                bool
+}
 
 func newCheckCommand(c *cli) *cobra.Command {
 	var in checkFlags
 	cmd := &cobra.Command{
 		Use:   "check [REF...]",
 		Short: "Try credentials at their providers; without REF all of them",
-		Long: `Try credentials at their providers; without REF all of them.
+		Long: `Try credentials at their providers; without REF all of them. With --caller those that
+the caller may use, by the scopes and permissions that its needs name, before it runs:
+of a caller with needs, those of the providers that it needs; one that it has no
+credential for is an error.
 Exit codes: 0 all ok, 1 a warning, 2 an error, 3 could not check (2 beats 3 beats 1).`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if c.json && !cmd.Flags().Changed("format") {
@@ -44,17 +53,17 @@ Exit codes: 0 all ok, 1 a warning, 2 an error, 3 could not check (2 beats 3 beat
 	}
 	cmd.Flags().StringVar(&in.format, "format", "table", "`FORMAT` of the report: table, json or csv")
 	cmd.Flags().StringVar(&in.output, "output", "", "write the report to `FILE` instead of standard output")
-	cmd.Flags().StringVar(&in.caller, "caller", "", "only what this caller needs")
-	_ = cmd.Flags().MarkHidden("caller") // fails for a flag that is not there
+	cmd.Flags().StringVar(&in.caller, "caller", "", "what the caller `NAME` may use, by what it needs")
+	cmd.Flags().BoolVar(&in.history, "history", false, "ask nobody: show the reports that the daemon keeps, failures longer")
 	return cmd
 }
 
 func (c *cli) check(ctx context.Context, args []string, in checkFlags) error {
-	if in.caller != "" {
-		return notBuilt("check --caller")
-	}
 	if formats := []string{"table", "json", "csv"}; !slices.Contains(formats, in.format) {
 		return asUsage(unknown("format", in.format, formats))
+	}
+	if in.history && in.caller != "" {
+		return usagef("--history shows reports by what providers' entries ask for; it does not go with --caller")
 	}
 	var refs []credential.Ref
 	for _, arg := range args {
@@ -64,7 +73,7 @@ func (c *cli) check(ctx context.Context, args []string, in checkFlags) error {
 		}
 		refs = append(refs, ref)
 	}
-	reports, failed, err := c.runChecks(ctx, refs)
+	reports, failed, err := c.reports(ctx, refs, in)
 	if err != nil {
 		return withCode(couldNotCheck, err)
 	}
@@ -84,39 +93,123 @@ func (c *cli) check(ctx context.Context, args []string, in checkFlags) error {
 	return nil
 }
 
-// runChecks checks the credentials, all of them if refs is empty. failed are
-// those that could not be tried at all.
-func (c *cli) runChecks(ctx context.Context, refs []credential.Ref) (reports []*checker.Report, failed []error, err error) {
+// reports gives the reports that were asked for. failed tells of those
+// credentials that could not be tried at all.
+func (c *cli) reports(ctx context.Context, refs []credential.Ref, in checkFlags) (reports []*checker.Report, failed []error, err error) {
+	if in.history {
+		reports, err = c.kept(ctx, refs)
+		return reports, nil, err
+	}
 	cl, err := c.connect(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer func() { _ = cl.close() }()
+	var lacks []*checker.Report
 	if len(refs) == 0 {
-		if refs, err = cl.credentials(ctx); err != nil {
+		if refs, lacks, err = cl.checkable(ctx, in.caller); err != nil {
 			return nil, nil, err
 		}
-		if len(refs) == 0 {
-			c.note("the store holds no credential")
+		if len(refs)+len(lacks) == 0 {
+			c.note("%s", nothingToCheck[in.caller == ""])
 		}
 	}
+	reports, failed = c.checkAll(ctx, cl, refs, in.caller)
+	return append(lacks, reports...), failed, nil
+}
+
+// nothingToCheck is told where no credential is there: of a caller, or at all.
+var nothingToCheck = map[bool]string{true: "the store holds no credential", false: "the caller may use no credential"}
+
+// checkable gives what is checked where no reference is named: all, or what the
+// caller may use. lacks are the reports of providers that it needs and has no
+// credential of.
+func (cl *client) checkable(ctx context.Context, caller string) (refs []credential.Ref, lacks []*checker.Report, err error) {
+	query := url.Values{}
+	if caller == "" {
+		refs, err = cl.credentials(ctx, query)
+		return refs, nil, err
+	}
+	callers, err := list[admin.CallerInfo](ctx, cl, "/api/v1/callers", nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	i := slices.IndexFunc(callers, func(k admin.CallerInfo) bool { return k.Name == caller })
+	if i < 0 {
+		return nil, nil, try(fmt.Errorf("there is no caller %s", caller), "sallyport caller list")
+	}
+	query.Set("caller", caller)
+	if refs, err = cl.credentials(ctx, query); err != nil {
+		return nil, nil, err
+	}
+	refs, lacks = needed(callers[i], refs)
+	return refs, lacks, nil
+}
+
+// needed leaves the credentials of the providers that a caller needs; all where
+// it names none.
+func needed(who admin.CallerInfo, refs []credential.Ref) ([]credential.Ref, []*checker.Report) {
+	if len(who.Needs) == 0 {
+		return refs, nil
+	}
+	refs = slices.DeleteFunc(refs, func(r credential.Ref) bool { _, ok := who.Needs[r.Provider]; return !ok })
+	var lacks []*checker.Report
+	for _, name := range slices.Sorted(maps.Keys(who.Needs)) {
+		if !slices.ContainsFunc(refs, func(r credential.Ref) bool { return r.Provider == name }) {
+			ref := credential.Ref{Workspace: who.Workspace, Environment: who.Environment, Provider: name, Name: credential.DefaultName}
+			lacks = append(lacks, checker.Absent(ref, "caller "+who.Name+" needs "+name+" and has no credential of it"))
+		}
+	}
+	return refs, lacks
+}
+
+// checkAll checks the credentials, some at once, and tells how far it is.
+func (c *cli) checkAll(ctx context.Context, cl *client, refs []credential.Ref, caller string) (reports []*checker.Report, failed []error) {
 	all, errs := make([]*checker.Report, len(refs)), make([]error, len(refs))
+	done := c.progress("%d of %d credentials checked", len(refs))
+	defer done.end()
 	var g errgroup.Group
 	g.SetLimit(checksAtOnce)
 	for i, ref := range refs {
 		g.Go(func() error {
-			all[i], errs[i] = cl.check(ctx, ref)
+			all[i], errs[i] = cl.check(ctx, ref, caller)
+			done.step()
 			return nil
 		})
 	}
 	_ = g.Wait() // none of them fails as a whole
 	isNil := func(r *checker.Report) bool { return r == nil }
 	noError := func(err error) bool { return err == nil }
-	return slices.DeleteFunc(all, isNil), slices.DeleteFunc(errs, noError), nil
+	return slices.DeleteFunc(all, isNil), slices.DeleteFunc(errs, noError)
 }
 
-func (cl *client) credentials(ctx context.Context) ([]credential.Ref, error) {
-	views, err := list[credentialView](ctx, cl, "/api/v1/credentials", url.Values{})
+// kept gives the reports that a running daemon keeps: of refs all, the newest
+// first, without refs the last of each credential.
+func (c *cli) kept(ctx context.Context, refs []credential.Ref) ([]*checker.Report, error) {
+	cl, err := c.daemon()
+	if err != nil {
+		return nil, err
+	}
+	if cl == nil {
+		return nil, fmt.Errorf("only a running daemon keeps reports: %w", c.notRunning())
+	}
+	defer func() { _ = cl.close() }()
+	if len(refs) == 0 {
+		return list[*checker.Report](ctx, cl, "/api/v1/report", nil)
+	}
+	var all []*checker.Report
+	for _, ref := range refs {
+		of, err := list[*checker.Report](ctx, cl, "/api/v1/report", url.Values{"credential": {ref.String()}, "history": {"true"}})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, of...)
+	}
+	return all, nil
+}
+
+func (cl *client) credentials(ctx context.Context, query url.Values) ([]credential.Ref, error) {
+	views, err := list[credentialView](ctx, cl, "/api/v1/credentials", query)
 	if err != nil {
 		return nil, err
 	}
@@ -127,10 +220,14 @@ func (cl *client) credentials(ctx context.Context) ([]credential.Ref, error) {
 	return refs, nil
 }
 
-func (cl *client) check(ctx context.Context, ref credential.Ref) (*checker.Report, error) {
+func (cl *client) check(ctx context.Context, ref credential.Ref, caller string) (*checker.Report, error) {
+	query := url.Values{}
+	if caller != "" {
+		query.Set("caller", caller)
+	}
 	var r checker.Report
-	if _, err := cl.call(ctx, http.MethodPost, credentialPath(ref)+"/check", nil, nil, &r); err != nil {
-		return nil, err
+	if _, err := cl.call(ctx, http.MethodPost, credentialPath(ref)+"/check", query, nil, &r); err != nil {
+		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	return &r, nil
 }

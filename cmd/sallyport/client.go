@@ -21,7 +21,7 @@ import (
 const (
 	// callTimeout bounds one call of the admin API; a check may wait for a
 	// token and an answer of the provider.
-	callTimeout = 90 * time.Second
+	callTimeout = 2 * time.Minute
 	// maxAnswer bounds what is read of an answer.
 	maxAnswer = 64 << 20
 )

@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport/sallyport/checker"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/proxy"
 )
 
 // Refresh implements admin.Tokens. A source of the credential serves the new
@@ -51,7 +52,17 @@ func (a *app) demand(ctx context.Context, ref credential.Ref) (auth.Demand, erro
 // Identify implements admin.Identity.
 func (a *app) Identify(authorization []string) (admin.Rights, bool) {
 	c, ok := a.proxy.Identify(authorization)
-	return admin.Rights{Workspace: c.Workspace, Environment: c.Environment, MayUse: c.MayUse}, ok
+	return a.rights(&c), ok
+}
+
+// Rights implements admin.Identity.
+func (a *app) Rights(caller string) (admin.Rights, bool) {
+	c, ok := a.proxy.Caller(caller)
+	return a.rights(&c), ok
+}
+
+func (a *app) rights(c *proxy.Caller) admin.Rights {
+	return admin.Rights{Workspace: c.Workspace, Environment: c.Environment, MayUse: c.MayUse, Needs: needsOf(a.cfg.Load(), c.Name)}
 }
 
 // Status implements admin.Daemon. What the record tells of its grant counts,

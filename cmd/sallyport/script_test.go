@@ -89,6 +89,9 @@ func smallAPI(w http.ResponseWriter, r *http.Request) {
 	switch r.Header.Get("Authorization") {
 	case "Bearer right-token", "Bearer right-key":
 		fmt.Fprintf(w, "{\"path\":%q}\n", r.URL.Path)
+	case "Bearer narrow-token":
+		w.Header().Set("WWW-Authenticate", `Bearer error="insufficient_scope", scope="contacts.read"`)
+		w.WriteHeader(http.StatusForbidden)
 	case "Bearer slow-token":
 		w.Header().Set("Retry-After", "60")
 		w.WriteHeader(http.StatusTooManyRequests)

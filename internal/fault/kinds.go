@@ -26,6 +26,12 @@ const (
 	ClientElsewhere     Kind = "wrong_tenant"
 )
 
+// Kinds of credential_misplaced and wrong_surface that can be seen in the record.
+const (
+	KeyPasted  Kind = "pasted"
+	KeyOfOther Kind = "other_key"
+)
+
 // Variant is what a Kind means; it takes the place of what its Code does.
 type Variant struct {
 	Kind   Kind
@@ -52,6 +58,20 @@ func (d Diagnosis) of(k Kind) Diagnosis {
 var kinds = map[Code][]Variant{
 	TLSCertificate:           certificateKinds,
 	TokenEndpointUnreachable: certificateKinds[:certificatesOnly],
+	CredentialMisplaced: {
+		{
+			Kind: KeyPasted, Actor: User,
+			Cause:  "The stored value is not the key alone: something was pasted along with it.",
+			Remedy: []string{"Store the key alone: sallyport credential edit REF."},
+		},
+	},
+	WrongSurface: {
+		{
+			Kind: KeyOfOther, Actor: User,
+			Cause:  "The key is of another kind, mode or provider than the credential is for.",
+			Remedy: []string{"Make or copy the right key at the provider and store it: sallyport credential edit REF."},
+		},
+	},
 	InvalidClient: {
 		{
 			Kind:  ClientSecretExpired,

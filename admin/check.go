@@ -1,0 +1,73 @@
+package admin
+
+import (
+	"net/http"
+
+	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/provider"
+)
+
+// caller reads the query's caller; asked is false where it names none.
+func (s *Server) caller(r *http.Request) (who Rights, asked bool, err error) {
+	name := r.URL.Query().Get("caller")
+	if name == "" {
+		return Rights{}, false, nil
+	}
+	who, ok := s.o.Daemon.Rights(name)
+	if !ok {
+		return who, true, invalid("caller: there is none of that name")
+	}
+	return who, true, nil
+}
+
+// checkCredential checks a stored credential, for the query's caller by what that
+// one needs. Such a report is an answer and no more: the last report is the one by
+// what the provider's entry asks for.
+func (s *Server) checkCredential(w http.ResponseWriter, r *http.Request) error {
+	if err := bodyless(w, r); err != nil {
+		return err
+	}
+	who, asked, err := s.caller(r)
+	if err != nil {
+		return err
+	}
+	ref, c, err := s.stored(r)
+	if err != nil {
+		return err
+	}
+	p := s.o.Table().Get(ref.Provider)
+	if p == nil {
+		return invalid("provider: " + ref.Provider + " is not known here")
+	}
+	if asked {
+		if p, err = who.needing(p, ref); err != nil {
+			return err
+		}
+	}
+	rep := s.o.Checker.Check(r.Context(), p, c)
+	if err := r.Context().Err(); err != nil { // nobody waits, and the check was cut short
+		return fault.New(fault.Timeout, "", err)
+	}
+	if _, _, err := s.stored(r); fault.From(err).Code == fault.CredentialNotFound && err != nil { // removed meanwhile
+		return err
+	}
+	if !asked {
+		s.o.History.Put(rep)
+	}
+	return writeJSON(w, http.StatusOK, rep)
+}
+
+// needing gives the provider with what the caller needs of it.
+func (who Rights) needing(p *provider.Provider, ref credential.Ref) (*provider.Provider, error) {
+	if !who.MayUse(ref) {
+		return nil, invalid("caller: its workspace, environment and policy leave this credential to others")
+	}
+	needs, ok := who.Needs[p.Name]
+	if !ok {
+		return p, nil
+	}
+	q := *p
+	q.Needs = needs
+	return &q, nil
+}
