@@ -67,7 +67,7 @@ func (s *Server) api() []route {
 		{"/api/v1/decision", false, get(s.decision)},
 		{"/api/v1/requests", false, get(s.listRequests)},
 		{"/api/v1/reload", false, post(s.reload)},
-		{"/api/v1/openapi.json", false, get(later)},
+		{"/api/v1/openapi.json", false, get(s.openapi)},
 		{"/api/v1/mine", true, get(s.mine)}, // it asks for a caller's token itself,
 	}...)
 }
@@ -75,11 +75,6 @@ func (s *Server) api() []route {
 // get is a resource that is only read.
 func get(h handler) map[string]handler {
 	return map[string]handler{http.MethodGet: h}
-}
-
-// later answers for a resource of the contract whose part does not exist yet.
-func later(_ http.ResponseWriter, r *http.Request) error {
-	return fault.New(fault.NotFound, r.URL.Path+" is not built yet", nil)
 }
 
 // routes dispatches by the exact path. Nothing is cleaned, redirected or decoded:
