@@ -52,6 +52,7 @@ type app struct {
 	callers  *callers
 	upstream *proxy.Upstream
 	proxy    *proxy.Server
+	history  *checker.History
 	admin    *admin.Server
 	doors    *listeners
 
@@ -102,15 +103,15 @@ func (a *app) buildAdmin(cfg *configs.Config) error {
 			return err
 		}
 	}
-	history := checker.NewHistory(a.registry)
-	history.Watch(a.uses)
+	a.history = checker.NewHistory(a.registry)
+	a.history.Watch(a.uses)
 	check := checker.New(checker.Options{
 		Client: a.client, Certified: a.certified, Dial: a.dial, Classify: proxy.Classify, Log: a.log, Registerer: a.registry,
 	})
 	a.admin = admin.New(admin.Options{
-		Store: a.store, Apps: a.apps(), Daemon: a, Connects: a.connector(check, history),
+		Store: a.store, Apps: a.apps(), Daemon: a, Connects: a.connector(check, a.history),
 		Table: func() *provider.Table { return a.cfg.Load().Table }, Checker: check,
-		History: history, Gatherer: a.registry, Token: token,
+		History: a.history, Gatherer: a.registry, Token: token,
 		CAPEM: a.ca.PEM, Referred: a.referred, Hosts: append(publicHost(cfg), cfg.Admin.Hosts...), Log: a.log,
 	})
 	return nil

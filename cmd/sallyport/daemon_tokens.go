@@ -82,6 +82,9 @@ func (a *app) Status(c *credential.Credential) admin.Status {
 			out.LastError = s.LastError
 		}
 	}
+	if out.LastError == nil {
+		out.LastError = a.rejection(c.Ref)
+	}
 	for _, u := range a.proxy.Uses(c.Ref) {
 		if u.Last.After(out.LastUsed) {
 			out.LastUsed = u.Last
@@ -96,11 +99,28 @@ func outdated(s auth.SourceStatus, c *credential.Credential) bool {
 	return s.LastError != nil && errors.Is(s.LastError, fault.ReauthorizationRequired) && s.Version != c.Version
 }
 
-// uses gives what the metrics of credentials tell besides their checks.
+// rejection gives the fault of a credential that its provider has refused and not
+// taken since, in a request or in a check; nil: there is none.
+func (a *app) rejection(ref credential.Ref) *fault.Fault {
+	r, ok := a.proxy.Rejection(ref)
+	if !ok {
+		return nil
+	}
+	if last := a.history.Last(ref.String()); last != nil && last.Status == checker.OK && last.CheckedAt.After(r.Since) {
+		return nil
+	}
+	return r.Fault
+}
+
+// uses gives what the use of credentials has shown, besides their checks.
 func (a *app) uses() map[string]checker.Use {
 	all := map[string]checker.Use{}
 	for ref, s := range a.proxy.Statuses() {
-		all[ref.String()] = checker.Use{Fault: s.LastError, Ends: s.GrantEnds}
+		u := checker.Use{Fault: s.LastError, Ends: s.GrantEnds}
+		if u.Fault == nil {
+			u.Fault = a.rejection(ref)
+		}
+		all[ref.String()] = u
 	}
 	return all
 }
