@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,13 +17,13 @@ import (
 )
 
 func newProviderCommand(c *cli) *cobra.Command {
-	return group("provider", "The APIs that Sallyport knows: list, show",
+	return group("provider", "The APIs that Sallyport knows: list, show, import",
 		&cobra.Command{Use: "list", Short: "All providers", Args: cobra.NoArgs, RunE: noArgs(c.providerList)},
 		&cobra.Command{
 			Use: "show NAME", Short: "One provider: its hosts and what its credentials look like", Args: arg("provider's name"),
 			RunE: action(func(ctx context.Context, args []string) error { return c.providerShow(ctx, args[0]) }),
 		},
-		later("import"),
+		newProviderImport(c),
 	)
 }
 
@@ -40,9 +41,19 @@ type providerView struct {
 	PlaceFields []string `json:"place_fields"`
 	GrantFields []string `json:"grant_fields"`
 	Verify      string   `json:"verify"`
-	Unverified  bool     `json:"unverified"`
-	Note        string   `json:"note"`
-	Credentials int      `json:"credentials"`
+	Scopes      []string `json:"scopes"`
+	OAuthScopes []string `json:"oauth_scopes"`
+	Permissions []string `json:"permissions"`
+	Limits      struct {
+		Rate []struct {
+			Count   int     `json:"count"`
+			Seconds float64 `json:"seconds"`
+		} `json:"rate"`
+		Concurrency int `json:"concurrency"`
+	} `json:"limits"`
+	Unverified  bool   `json:"unverified"`
+	Note        string `json:"note"`
+	Credentials int    `json:"credentials"`
 
 	raw json.RawMessage
 }
@@ -185,8 +196,20 @@ func (c *cli) providerShow(ctx context.Context, name string) error {
 	t.row("base url", orDash(v.BaseURL))
 	t.row("type", v.Type)
 	t.row("other types", orDash(strings.Join(v.Types, ", ")))
-	t.row("fields", orDash(strings.Join(v.fields(), ", ")))
+	t.row("fields", orDash(strings.Join(v.fieldsOf(v.Type), ", ")))
+	for _, typ := range v.Types {
+		t.row("fields of "+typ, orDash(strings.Join(v.fieldsOf(typ), ", ")))
+	}
 	t.row("verify", orDash(v.Verify))
+	for _, needed := range []struct {
+		what  string
+		names []string
+	}{{"scopes", v.Scopes}, {"scopes of oauth tokens", v.OAuthScopes}, {"permissions", v.Permissions}} {
+		if len(needed.names) > 0 {
+			t.row("needed "+needed.what, strings.Join(needed.names, ", "))
+		}
+	}
+	t.row("limits of a credential", orDash(v.limits()))
 	t.row("credentials", strconv.Itoa(v.Credentials))
 	if v.Unverified {
 		t.row("unverified", "yes; what is known here of this provider was not checked against it")
@@ -197,11 +220,22 @@ func (c *cli) providerShow(ctx context.Context, name string) error {
 	return t.flush()
 }
 
-// fields that a credential of the default type needs.
-func (p *providerView) fields() []string {
-	kind, err := lookupKind(p.Type)
+// fieldsOf are those that a credential of a type needs.
+func (p *providerView) fieldsOf(typ string) []string {
+	kind, err := lookupKind(typ)
 	if err != nil {
 		return nil
 	}
 	return p.needs(kind)
+}
+
+func (p *providerView) limits() string {
+	var parts []string
+	for _, r := range p.Limits.Rate {
+		parts = append(parts, provider.Rate{Count: r.Count, Window: time.Duration(r.Seconds * float64(time.Second))}.String())
+	}
+	if n := p.Limits.Concurrency; n > 0 {
+		parts = append(parts, strconv.Itoa(n)+" at once")
+	}
+	return strings.Join(parts, ", ")
 }
