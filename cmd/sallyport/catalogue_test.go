@@ -208,6 +208,9 @@ func recordFor(t *testing.T, p *provider.Provider, kind auth.Kind) *credential.C
 		"url": "https://one.example/api", "dc": "com", "driver": "postgres", "port": "5432", "region": "eu-central-1",
 		"app_id": "1", "installation_id": "1",
 	}
+	if p.Protocol == provider.FTP {
+		samples["url"] = "ftp://one.example"
+	}
 	if slices.Contains(kind.Required, "private_key") {
 		samples["private_key"] = pemKey(t)
 	}
