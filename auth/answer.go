@@ -2,7 +2,6 @@ package auth
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -266,18 +265,8 @@ func timeOf(v any) time.Time {
 // jwtExpiry reads the exp of an access token that is a JWT (RFC 9068); zero: it
 // is none. Nothing is verified: it only tells when the token is of no use.
 func jwtExpiry(token string) time.Time {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return time.Time{}
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	var claims struct {
-		Exp any `json:"exp"`
-	}
-	if err != nil || json.Unmarshal(payload, &claims) != nil {
-		return time.Time{}
-	}
-	return timeOf(claims.Exp)
+	claims, _ := jwtClaims(token)
+	return timeOf(claims["exp"])
 }
 
 // plain is the answer in the form of RFC 6749 section 5.1.

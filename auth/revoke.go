@@ -179,10 +179,4 @@ func revoked(host string, resp *http.Response, body []byte) (what string, f *fau
 }
 
 // atRevocation names the endpoint that f is of.
-func atRevocation(f *fault.Fault) *fault.Fault {
-	g := *f
-	if rest, ok := strings.CutPrefix(f.Detail, "token endpoint "); ok {
-		g.Detail = "revocation endpoint " + rest
-	}
-	return &g
-}
+func atRevocation(f *fault.Fault) *fault.Fault { return atEndpoint("revocation", f) }

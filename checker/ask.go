@@ -25,6 +25,7 @@ type asker struct {
 	first reply // to the verify request
 	needs provider.Needs
 	probe probe
+	about *inspection // of the token; nil: not asked yet
 }
 
 // reply is the answer to one request.

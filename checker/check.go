@@ -55,13 +55,14 @@ type Checker struct {
 	log       *slog.Logger
 	durations *prometheus.HistogramVec
 	now       func() time.Time
+	offers    *offers
 }
 
 // New makes a Checker. It does no I/O.
 func New(o Options) *Checker {
 	c := &Checker{
 		client: o.Client, dial: o.Dial, classify: o.Classify, certified: o.Certified, pace: o.Pace, ahead: o.Ahead,
-		log: o.Log, durations: newDurations(o.Registerer), now: o.Now,
+		log: o.Log, durations: newDurations(o.Registerer), now: o.Now, offers: newOffers(),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -92,7 +93,7 @@ func New(o Options) *Checker {
 func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credential.Credential) *Report {
 	start := c.now()
 	t := newTrial(c.client(p), p, cred, c.now)
-	t.dial, t.classify, t.certified, t.ahead = c.dial, c.classify, c.certified, c.ahead()
+	t.dial, t.classify, t.certified, t.ahead, t.offers = c.dial, c.classify, c.certified, c.ahead(), c.offers
 	t.rec.pace = func(ctx context.Context) (func(), error) { return c.pace(ctx, p) }
 	t.run(ctx)
 	r := t.report()

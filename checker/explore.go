@@ -18,7 +18,7 @@ func (a *asker) explore(ctx context.Context) {
 	if a.probe.ask != nil {
 		a.probe.ask(ctx, a, a.first)
 	}
-	a.scopes()
+	a.scopes(ctx)
 	if len(a.needs.Permissions) > 0 {
 		a.otherwise(Permissions, unverifiable("the provider does not tell the permissions of this credential"))
 	}
@@ -42,19 +42,6 @@ func (t *trial) otherwise(name string, v verdict) {
 // granted judges scopes that somebody told.
 func (a *asker) granted(scopes []string) {
 	a.note(Scopes, compareScopes(a.needs.Scopes, scopes, a.probe.contains))
-}
-
-// scopes that nobody told of yet: those that the token endpoint named.
-func (a *asker) scopes() {
-	if _, told := a.lines[Scopes]; told || a.left[Scopes] {
-		return
-	}
-	switch {
-	case len(a.inj.Scope) > 0:
-		a.granted(a.inj.Scope)
-	case len(a.needs.Scopes) > 0:
-		a.note(Scopes, unverifiable("the provider does not tell the scopes of this credential"))
-	}
 }
 
 // expiry judges the end that the probe told, else that of the credential itself,

@@ -3,6 +3,8 @@ package checker
 import (
 	"context"
 	"strings"
+
+	"github.com/sallyport/sallyport/internal/provider"
 )
 
 // probe is what a provider can tell beyond yes and no.
@@ -15,15 +17,30 @@ type probe struct {
 	// verify request: the link, the policy, the path that it tells of. Nil: what
 	// was judged says enough.
 	explain func(a *asker, r reply, v verdict) verdict
+	// inspect asks the provider about the token where its authorization server is not
+	// asked (RFC 7662), or not of every token; nil: nobody else is asked.
+	inspect func(ctx context.Context, a *asker) inspection
+	// verify gives the verify request in place of the provider's, where the kind of
+	// token decides; nil: the provider's.
+	verify func(a *asker, v provider.Verify) provider.Verify
 	// contains tells which scopes are contained in one; nil: none.
 	contains implied
+	// clientAuth is how the client proves itself at the introspection endpoint; empty:
+	// as at the token endpoint.
+	clientAuth string
 }
 
 // probes by the provider's name, or by what stands before the first dash of it.
 // Nobody writes it.
 var probes = map[string]probe{
-	"github": githubProbe,
-	"gitlab": gitlabProbe,
+	"slack":      slackProbe,
+	"google":     googleProbe,
+	"salesforce": salesforceProbe,
+	"hubspot":    hubspotProbe,
+	"zoho":       zohoProbe,
+	"microsoft":  microsoftProbe,
+	"github":     githubProbe,
+	"gitlab":     gitlabProbe,
 }
 
 // probeOf gives the probe of a provider; the zero probe where it has none.

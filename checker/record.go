@@ -27,8 +27,10 @@ const (
 
 // Names of the steps.
 const (
-	stepToken  = "token"
-	stepVerify = "verify"
+	stepToken      = "token"
+	stepVerify     = "verify"
+	stepIntrospect = "introspection"
+	stepDiscover   = "discovery"
 )
 
 // recorder is an http.RoundTripper that writes down, redacted, what goes through it.
@@ -136,7 +138,7 @@ func (r *recorder) response(s *Step, resp *http.Response, p *peeked, err error) 
 	}
 	s.Status = resp.StatusCode
 	s.ResponseHeaders = r.headers(resp.Header, func(h string) bool { return h == "Set-Cookie" })
-	if r.name == stepToken && resp.StatusCode < http.StatusMultipleChoices {
+	if (r.name == stepToken || r.name == stepIntrospect) && resp.StatusCode < http.StatusMultipleChoices {
 		s.Detail = "the answer may hold a token and is not shown"
 		return
 	}
@@ -187,9 +189,9 @@ func (r *recorder) headers(h http.Header, hidden func(string) bool) map[string]s
 // told are the form members of a token request that are no secret.
 var told = []string{"grant_type", "scope", "audience", "resource"}
 
-// proofs are the form members that are made for one request, or come from a file:
-// no field of the record holds them.
-var proofs = []string{"assertion", "client_assertion", "subject_token"}
+// proofs are the form members that are made for one request, were just given, or
+// come from a file: no field of the record holds them.
+var proofs = []string{"assertion", "client_assertion", "subject_token", "token"}
 
 // form gives a form body with its secret members redacted; another body is not shown.
 func (r *recorder) form(req *http.Request) string {

@@ -163,7 +163,7 @@ func TestRefreshTokensAreNotSpent(t *testing.T) {
 		{"no access token", nil, "/user", checker.Warning, checker.Unverifiable, 0, ""},
 		{"one that has ended", []string{"access_token", minted, "expires_at", ago}, "/user", checker.Warning, checker.Unverifiable, 0, ""},
 		{"one that lives", []string{"access_token", minted, "expires_at", later}, "/user", checker.OK, checker.OK, 1, ""},
-		{"one that lives, and nothing to send", []string{"access_token", minted, "expires_at", later}, "", checker.Warning, checker.Unverifiable, 0, ""},
+		{"one that lives, and nothing to send but the question what its server offers", []string{"access_token", minted, "expires_at", later}, "", checker.Warning, checker.Unverifiable, 2, ""},
 		{"one that is refused", []string{"access_token", "other", "expires_at", later}, "/user", checker.Error, checker.Error, 1, fault.CredentialsRejected},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

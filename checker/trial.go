@@ -26,6 +26,7 @@ type trial struct {
 	client *http.Client // a copy, that records
 	rec    *recorder
 	now    func() time.Time
+	offers *offers // of authorization servers
 
 	certified func(*provider.Provider, *tls.Certificate) http.RoundTripper // nil: there is none
 	dial      Dial                                                         // of a database's login
@@ -152,7 +153,7 @@ func (a *asker) verify(ctx context.Context) verdict {
 	case a.p.Verify.Path == "" && len(a.rec.taken()) > 0:
 		return ok("the token endpoint gave a token; the provider has no verify request")
 	case a.p.Verify.Path == "":
-		return unverifiable("the provider has no verify request, so nothing was sent")
+		return a.proved(ctx)
 	case a.inj.BodyPlace() && bodiless(a.p.Verify.Method):
 		return unverifiable("the credential goes into a body, and the verify request has none")
 	case a.inj.Certificate != nil && a.certified == nil:
@@ -160,7 +161,11 @@ func (a *asker) verify(ctx context.Context) verdict {
 	case a.inj.Certificate != nil:
 		a.rec.next = a.certified(a.p, a.inj.Certificate)
 	}
-	a.first = a.ask(ctx, a.p.Verify)
+	ask := a.p.Verify
+	if a.probe.verify != nil {
+		ask = a.probe.verify(a, ask)
+	}
+	a.first = a.ask(ctx, ask)
 	if f := a.first.fault; a.inj.Certificate != nil && f != nil && alerted(f) {
 		return verdict{status: Error, detail: f.Detail, fault: fault.New(fault.CredentialsRejected, f.Detail, f)}
 	}
