@@ -67,6 +67,9 @@ func (s *Server) single(ctx context.Context, p *provider.Provider, c *credential
 // authorities are the hosts that a record makes its provider own: of its url,
 // else of the provider's {field} templates.
 func authorities(p *provider.Provider, c *credential.Credential) ([]provider.Pattern, error) {
+	if p.Protocol != provider.HTTP {
+		return nil, nil // no request goes there
+	}
 	hosts, err := p.OwnedBy(c.Text)
 	if raw := c.Text("url"); raw != "" {
 		a, err := urlAuthority(raw)

@@ -28,6 +28,9 @@ func Mint(ctx context.Context, m Material) (*Injector, error) {
 	if err != nil {
 		return nil, about(m, err)
 	}
+	if m.Provider.Protocol == provider.FTP {
+		return nil, about(m, errNotHTTP)
+	}
 	i, err := k.Mint(ctx, m)
 	if err != nil {
 		return nil, about(m, err)
@@ -54,6 +57,10 @@ func Validate(p *provider.Provider, c *credential.Credential) error {
 
 // check does what minting does as far as it needs no I/O.
 func (k Kind) check(m Material) error {
+	if m.Provider.Protocol == provider.FTP {
+		_, err := FTPOf(m.Provider, m.Credential)
+		return err
+	}
 	if k.plan != nil {
 		return k.plan(m)
 	}

@@ -70,15 +70,15 @@ func (t *trial) signIn(ctx context.Context, db auth.Database) (*session, error) 
 			s, err = t.session(ctx, db, t.tlsConfig(other))
 		}
 	}
-	if err != nil && db.SSLMode == "prefer" && ctx.Err() == nil && s.wantsPlain(err) && t.clear(db) {
+	if err != nil && db.SSLMode == "prefer" && ctx.Err() == nil && s.wantsPlain(err) && t.clear(db.At.Host) {
 		return t.session(ctx, db, nil)
 	}
 	return s, err
 }
 
 // clear reports whether a login may go there without TLS.
-func (t *trial) clear(db auth.Database) bool {
-	return t.p.AllowCleartext || provider.Loopback(db.At.Host)
+func (t *trial) clear(host string) bool {
+	return t.p.AllowCleartext || provider.Loopback(host)
 }
 
 func (t *trial) tlsConfig(name string) *tls.Config {
@@ -99,7 +99,7 @@ func nameOf(c *x509.Certificate) string {
 // session logs in once; config is nil for a login without TLS.
 func (t *trial) session(ctx context.Context, db auth.Database, config *tls.Config) (*session, error) {
 	s := &session{trial: t, db: db, tls: config, phase: stepConnect, began: time.Now()}
-	if config == nil && !t.clear(db) {
+	if config == nil && !t.clear(db.At.Host) {
 		return s, fault.New(fault.CleartextRefused, "without TLS the login would go over the network in the clear", nil)
 	}
 	if config != nil {

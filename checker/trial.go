@@ -113,6 +113,9 @@ func (t *trial) try(ctx context.Context) verdict {
 	if auth.TypeOf(t.p, t.cred) == auth.DatabaseType {
 		return t.login(ctx)
 	}
+	if t.p.Protocol == provider.FTP {
+		return t.ftpLogin(ctx)
+	}
 	if dead := auth.GrantOf(t.p, t.cred).Dead; dead != nil {
 		return verdictOf(dead)
 	}

@@ -23,7 +23,7 @@ func (j *judge) compile(path string, f providerForm, sum string) *provider.Provi
 		sum = fingerprint(f, pem)
 	}
 	return &provider.Provider{
-		Name: f.Name, Hosts: f.Hosts, Paths: f.Paths, BaseURL: strings.TrimRight(f.BaseURL, "/"),
+		Name: f.Name, Protocol: protocols[f.Protocol], Hosts: f.Hosts, Paths: f.Paths, BaseURL: strings.TrimRight(f.BaseURL, "/"),
 		Type: f.Type, Types: f.Types, Unverified: f.Unverified, Redact: f.Redact,
 		AllowCleartext: f.AllowCleartext, AllowNetworks: f.AllowNetworks, Anonymous: f.Anonymous,
 		OneAccount: f.Accounts == "one", Roots: roots, UpstreamProxy: f.UpstreamProxy, HMAC: f.HMAC,
@@ -33,6 +33,8 @@ func (j *judge) compile(path string, f providerForm, sum string) *provider.Provi
 		Limits: limitsOf(f.Limits), Signals: signalsOf(f.Signals), Fingerprint: sum,
 	}
 }
+
+var protocols = map[string]provider.Protocol{"http": provider.HTTP, "ftp": provider.FTP}
 
 // roots reads a provider's own authorities.
 func (j *judge) roots(key, path string) (*x509.CertPool, []byte) {

@@ -94,6 +94,7 @@ type providerForm struct {
 	AllowNetworks  []netip.Prefix    `toml:"allow_networks"`
 	Anonymous      bool              `toml:"anonymous"`
 	Accounts       string            `toml:"accounts" oneof:"many one"`
+	Protocol       string            `toml:"protocol" oneof:"http ftp"`
 	CAFile         string            `toml:"ca_file" form:"path"`
 	UpstreamProxy  *url.URL          `toml:"upstream_proxy"`
 	HMAC           string            `toml:"hmac"`
@@ -216,7 +217,7 @@ func (c *credentialForm) setDefaults() {
 
 func (p *providerForm) setDefaults() {
 	*p = providerForm{
-		Type: "api_key", Accounts: "many",
+		Type: "api_key", Accounts: "many", Protocol: "http",
 		OAuth2:  oauth2Form{ClientAuth: "basic", ScopeSeparator: " ", Encoding: "form"},
 		Login:   loginForm{Method: "POST", Token: "access_token"},
 		Refresh: refreshForm{Rotates: true},

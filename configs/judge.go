@@ -34,6 +34,7 @@ func (j *judge) entry(path string, f *providerForm) {
 		}
 	}
 	j.hmac(join(path, "hmac"), f)
+	j.protocol(join(path, "protocol"), f)
 	j.hosts(path, f)
 	for i, p := range f.Paths {
 		if what := checkPrefix(p); what != "" {
@@ -74,6 +75,18 @@ func (j *judge) hmac(key string, f *providerForm) {
 		j.add(key, "%q is not a signing scheme%s; there are %s", f.HMAC, hint(f.HMAC, provider.HMACSchemes), schemes)
 	case f.HMAC == "" && (f.Type == "hmac" || slices.Contains(f.Types, "hmac")):
 		j.add(key, "is empty; type hmac signs in one of %s", schemes)
+	}
+}
+
+// protocol: a login of another than HTTP says itself where its server is, and
+// goes on no request.
+func (j *judge) protocol(key string, f *providerForm) {
+	switch {
+	case provider.Protocol(f.Protocol) != provider.FTP:
+	case f.Type != "basic_url" || len(f.Types) > 0:
+		j.add(key, `is "ftp", whose logins are of type basic_url; set type = "basic_url" and types = []`)
+	case len(f.Hosts) > 0 || f.BaseURL != "" || len(f.Places) > 0 || f.Verify.Path != "":
+		j.add(key, `is "ftp", to which no request goes; leave out hosts, base_url, place and verify`)
 	}
 }
 

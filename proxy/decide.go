@@ -33,6 +33,9 @@ func (s *Server) Decide(ctx context.Context, q Question) (Decision, error) {
 		return Decision{}, fault.New(fault.InvalidRequest, fmt.Sprintf("there is no caller %q", q.Caller), nil)
 	}
 	u, err := url.Parse(q.URL)
+	if err == nil && ftpScheme(u.Scheme) {
+		return Decision{}.refused(fault.New(fault.InvalidRequest, notHTTP, nil)), nil
+	}
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.User != nil {
 		return Decision{}, fault.New(fault.InvalidRequest, "url must be an absolute http or https URL without a user", nil)
 	}

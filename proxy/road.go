@@ -102,6 +102,9 @@ func (s *Server) absolute(w http.ResponseWriter, r *http.Request, x *exchange) e
 	if r.URL.User != nil {
 		return fault.New(fault.InvalidRequest, "the URL holds a user name or password", nil)
 	}
+	if ftpScheme(r.URL.Scheme) {
+		return fault.New(fault.InvalidRequest, notHTTP, nil)
+	}
 	if r.URL.Scheme != "http" && r.URL.Scheme != "https" {
 		return fault.New(fault.InvalidRequest, "the URL's scheme must be http or https", nil)
 	}

@@ -18,8 +18,11 @@ type site struct {
 }
 
 // siteOf takes the hosts from a record's url, or from the provider's templates;
-// nil: it says nothing of them. With an error it is what can be told.
+// nil: it says nothing of them, or no request goes there. With an error it is what can be told.
 func siteOf(p *provider.Provider, c *credential.Credential) (*site, error) {
+	if p.Protocol != provider.HTTP {
+		return nil, nil
+	}
 	if raw := c.Text("url"); raw != "" {
 		k, _ := auth.Lookup(auth.TypeOf(p, c))
 		s := &site{typed: slices.Contains(k.Fields(), "url")}

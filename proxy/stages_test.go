@@ -332,6 +332,7 @@ func TestDecide(t *testing.T) {
 		{Question{Caller: "orders", Credential: "no", Method: "GET", URL: r.url("/x")}, Decision{Action: "refuse", Provider: "api", Code: fault.CredentialNotFound}},
 		{Question{Caller: "orders", Method: "GET", URL: "https://other.test/"}, Decision{Action: "refuse", Code: fault.NoRoute}},
 		{Question{Caller: "orders", Method: "GET", URL: "http://other.test/"}, Decision{Action: "tunnel"}},
+		{Question{Caller: "orders", Method: "GET", URL: "ftp://other.test/"}, Decision{Action: "refuse", Code: fault.InvalidRequest}},
 	} {
 		r.srv.st.Load().TunnelPorts = []int{8443}
 		got, err := r.srv.Decide(context.Background(), c.q)

@@ -96,11 +96,19 @@ func (st *state) target(ctx context.Context, q ask) (target, error) {
 	if err != nil || t.provider == nil {
 		return t, err
 	}
+	if t.provider.Protocol != provider.HTTP {
+		return t, fault.New(fault.NoRoute, "provider "+t.provider.Name+": "+notHTTP, nil)
+	}
 	if q.method == "TRACE" || q.method == "TRACK" {
 		return t, fault.New(fault.MethodNotAllowed, "TRACE would send the credential back", nil)
 	}
 	return t, st.credential(ctx, q, &t)
 }
+
+// notHTTP is why some requests go nowhere.
+const notHTTP = "FTP is not HTTP, so it cannot be proxied; its credentials are checked, and go on no request"
+
+func ftpScheme(s string) bool { return s == "ftp" || s == "ftps" }
 
 // own finds the provider of the request's authority and path. What nobody owns
 // takes the road of the host's provider, which may be in a private network.
