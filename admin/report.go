@@ -39,7 +39,7 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	key := func(rep *checker.Report) string { return rep.Credential }
-	if r.URL.Query().Has("history") {
+	if history, _ := flag(r, "history"); history {
 		key = func(rep *checker.Report) string { return rep.CheckedAt.Format(time.RFC3339Nano) }
 	}
 	p, err := page(r, reports, key)
