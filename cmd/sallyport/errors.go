@@ -66,9 +66,6 @@ func try(err error, remedies ...string) error {
 	return &remedied{err, remedies}
 }
 
-// notBuilt is the answer of a command or flag whose part is not there yet.
-func notBuilt(what string) error { return fmt.Errorf("%s is not built yet", what) }
-
 // report tells err on w, as "sallyport: ..." and "try: ..." lines, and gives the
 // exit code: 0 done, 1 failed, 2 usage, or the command's own.
 func report(w io.Writer, err error) int {

@@ -91,15 +91,6 @@ func subcommands(cmd *cobra.Command) []string {
 	return names
 }
 
-// later is a command whose part is not built yet. It is not in the help, and
-// whatever stands behind it on the command line, it says so.
-func later(use string) *cobra.Command {
-	return &cobra.Command{
-		Use: use, Hidden: true, DisableFlagParsing: true,
-		RunE: func(cmd *cobra.Command, _ []string) error { return notBuilt(cmd.CommandPath()) },
-	}
-}
-
 // arg checks that there is exactly one argument and says what it is.
 func arg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
