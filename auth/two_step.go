@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/provider"
+	"github.com/sallyport/sallyport/internal/secret"
 )
 
 // twoStep is the type whose fields are the provider's to say.
@@ -43,13 +44,20 @@ func callLogin(k Kind, m Material) (tokenCall, error) {
 	if l.Body == "" {
 		return c, nil
 	}
-	put := putForm
-	c.contentType = "application/x-www-form-urlencoded"
-	if l.JSON() {
-		put, c.contentType = putJSON, "application/json"
-	}
-	c.body, err = fillWith(l.Body, m.Credential.Field, put)
+	c.contentType, c.body, err = FillBody(l.Body, l.JSON(), m.Credential.Field)
 	return c, err
+}
+
+// FillBody puts the values of fields into a body that is JSON or a form, escaped as
+// that wants. Errors are *fault.Fault and name the field, never its value.
+func FillBody(body string, isJSON bool, get func(field string) secret.Value) (contentType, text string, err error) {
+	put := putForm
+	contentType = "application/x-www-form-urlencoded"
+	if isJSON {
+		put, contentType = putJSON, "application/json"
+	}
+	text, err = fillWith(body, get, put)
+	return contentType, text, err
 }
 
 // What stands for a value in the parts of a login call.
@@ -80,7 +88,7 @@ func putJSON(written, v string) (text, wrong string) {
 			return v, ""
 		}
 	}
-	return "", "is no number, true or false, and its place in the login's body has no quotes"
+	return "", "is no number, true or false, and its place in the body has no quotes"
 }
 
 // insideString reports whether a JSON text breaks off inside of a string.

@@ -92,9 +92,9 @@ func (a *asker) ask(ctx context.Context, v provider.Verify) reply {
 	if err != nil {
 		return reply{fault: fault.New(fault.FieldMissing, err.Error(), nil)}
 	}
-	body, err := provider.Expand(v.Body, a.text)
+	_, body, err := auth.FillBody(v.Body, v.JSON(), func(field string) secret.Value { return secret.New(a.text(field)) })
 	if err != nil {
-		return reply{fault: fault.New(fault.FieldMissing, err.Error(), nil)}
+		return reply{fault: fault.From(err)}
 	}
 	return a.send(ctx, v.Method, join(u, path), body)
 }
@@ -148,7 +148,7 @@ func (a *asker) request(ctx context.Context, method string, to *url.URL, body st
 
 // contentType of a body: JSON or a form.
 func contentType(body string) string {
-	if body[0] == '{' || body[0] == '[' {
+	if (provider.Verify{Body: body}).JSON() {
 		return "application/json"
 	}
 	return "application/x-www-form-urlencoded"
