@@ -18,7 +18,7 @@ func TestDocumentedProviders(t *testing.T) {
 			t.Errorf("it shows:\n%s\nwhich is faulty: %v", m[1], err)
 		}
 	}
-	if len(blocks) != 3 {
-		t.Errorf("%d examples, want three", len(blocks))
+	if len(blocks) != 4 {
+		t.Errorf("%d examples, want four", len(blocks))
 	}
 }
