@@ -135,6 +135,7 @@ type answer struct {
 	ExpiresAt                                   any    // a time, or Unix seconds; nil: not told
 	RefreshExpiresIn                            any    // seconds; nil: not told
 	Error                                       string // code; "?" for one that is no string
+	says                                        string // of the refusal, in the server's words; not to be repeated
 
 	refusal fault.Code // of an answer that is none of OAuth's; empty: it is no refusal
 	told    string     // by refusal, quoting nothing
@@ -171,6 +172,9 @@ func answerOf(m map[string]any) answer {
 	var a answer
 	switch e := m["error"].(type) {
 	case nil:
+		if status := text(m, "status"); strings.HasPrefix(status, "BAD_") { // HubSpot
+			a.Error = status
+		}
 	case string:
 		a.Error = e
 	default:
@@ -181,6 +185,7 @@ func answerOf(m map[string]any) answer {
 			m = inner
 		}
 	}
+	a.says = text(m, "error_description", "message")
 	a.AccessToken, a.RefreshToken = text(m, "access_token", "accessToken"), text(m, "refresh_token", "refreshToken")
 	a.TokenType, a.Scope = text(m, "token_type", "tokenType"), text(m, "scope")
 	a.ExpiresIn = first(m, "expires_in", "expiresIn", "ext_expires_in")

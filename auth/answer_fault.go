@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,16 +18,39 @@ var codes = map[string]fault.Code{
 	"invalid_request":         fault.InvalidClient, // the client's parameters, or how it authenticates
 	"unsupported_grant_type":  fault.InvalidClient,
 	"invalid_grant":           fault.InvalidGrant,
-	"bad_refresh_token":       fault.InvalidGrant, // GitHub
-	"invalid_refresh_token":   fault.InvalidGrant, // Slack
-	"refresh_token_reused":    fault.InvalidGrant, // OpenAI
-	"access_denied":           fault.AccessDenied,
+	"interaction_required":    fault.InvalidGrant, // a person must be there
+	"consent_required":        fault.InvalidGrant,
+	"login_required":          fault.InvalidGrant,
 	"invalid_scope":           fault.InvalidScope,
 	"invalid_target":          fault.InvalidScope,
 	"server_error":            fault.TokenEndpointUnreachable,
 	"temporarily_unavailable": fault.TokenEndpointUnreachable,
 	"slow_down":               fault.TokenEndpointUnreachable,
+
+	// Of single houses.
+	"access_denied":                fault.InvalidClient, // Atlassian, of a wrong secret: no person is asked here
+	"bad_refresh_token":            fault.InvalidGrant,  // GitHub
+	"incorrect_client_credentials": fault.InvalidClient,
+	"invalid_refresh_token":        fault.InvalidGrant, // Slack
+	"bad_client_secret":            fault.InvalidClient,
+	"invalid_client_id":            fault.InvalidClient,
+	"refresh_token_reused":         fault.InvalidGrant, // OpenAI
+	"invalid_code":                 fault.InvalidGrant, // Zoho, of a refresh token too
+	"invalid_client_secret":        fault.InvalidClient,
+	"BAD_REFRESH_TOKEN":            fault.InvalidGrant, // HubSpot, as status
+	"BAD_AUTH_CODE":                fault.InvalidGrant,
+	"BAD_CLIENT_SECRET":            fault.InvalidClient,
+	"BAD_CLIENT_ID":                fault.InvalidClient,
+	"deleted_client":               fault.InvalidClient, // Google
+	"admin_policy_enforced":        fault.OrganizationPolicy,
+	"org_internal":                 fault.AppNotVerified,
+	"invalid_app_access":           fault.OrganizationPolicy, // Salesforce
+	"inactive_user":                fault.AccountInactive,
+	"inactive_org":                 fault.AccountInactive,
 }
+
+// secretCodes are those that name the secret.
+var secretCodes = []string{"bad_client_secret", "invalid_client_secret", "BAD_CLIENT_SECRET"}
 
 // fault tells what keeps the answer from being a token; nil: nothing does. What
 // a broken or busy server says about the client is not believed.
@@ -58,15 +82,23 @@ func (a answer) fault(host string, resp *http.Response) *fault.Fault {
 	return nil
 }
 
-// refused: the endpoint named an error. A code that no RFC knows is a refusal of
-// the client; its text is not repeated.
+// refused: the endpoint named an error. A code that is not known is a refusal of
+// the client; its text is not repeated. What its description means is told in our
+// own words.
 func (a answer) refused(host string, status int) *fault.Fault {
 	code, ok := codes[a.Error]
 	name := a.Error
 	if !ok {
 		code, name = fault.InvalidClient, "an error code of its own"
 	}
-	return fault.New(code, "token endpoint "+host+" answered "+strconv.Itoa(status)+" with "+name, nil)
+	f := fault.New(code, "token endpoint "+host+" answered "+strconv.Itoa(status)+" with "+name, nil)
+	if slices.Contains(secretCodes, a.Error) {
+		f = f.Of(fault.ClientSecretWrong)
+	}
+	if r, ok := explains(a.says); ok {
+		f = r.on(f)
+	}
+	return f
 }
 
 func noToken(host, what string) *fault.Fault {

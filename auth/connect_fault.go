@@ -25,6 +25,8 @@ var consentCodes = map[string]fault.Code{
 	"invalid_target":            fault.InvalidScope,
 	"redirect_uri_mismatch":     fault.RedirectURIMismatch,
 	"invalid_redirect_uri":      fault.RedirectURIMismatch,
+	"admin_policy_enforced":     fault.OrganizationPolicy, // Google
+	"org_internal":              fault.AppNotVerified,
 	"server_error":              fault.TokenEndpointUnreachable,
 	"temporarily_unavailable":   fault.TokenEndpointUnreachable,
 }
@@ -32,14 +34,11 @@ var consentCodes = map[string]fault.Code{
 // codeCodes are those of the errors that token endpoints answer to a code, as far
 // as they differ from those of other grants.
 var codeCodes = map[string]fault.Code{
-	"redirect_uri_mismatch":        fault.RedirectURIMismatch,
-	"invalid_redirect_uri":         fault.RedirectURIMismatch,
-	"bad_redirect_uri":             fault.RedirectURIMismatch, // Slack
-	"bad_verification_code":        fault.InvalidGrant,        // GitHub
-	"incorrect_client_credentials": fault.InvalidClient,
-	"invalid_code":                 fault.InvalidGrant, // Slack
-	"code_already_used":            fault.InvalidGrant,
-	"access_denied":                fault.InvalidClient, // Atlassian, of a wrong secret: the person has said yes already
+	"redirect_uri_mismatch": fault.RedirectURIMismatch,
+	"invalid_redirect_uri":  fault.RedirectURIMismatch,
+	"bad_redirect_uri":      fault.RedirectURIMismatch, // Slack
+	"bad_verification_code": fault.InvalidGrant,        // GitHub
+	"code_already_used":     fault.InvalidGrant,
 }
 
 // consentFault is the fault of a redirect that brings an error. Any code that is
@@ -49,10 +48,15 @@ func (c *connect) consentFault(code, description string) *fault.Fault {
 	if aboutRedirect(code + " " + description) {
 		return c.redirectMismatch(what)
 	}
-	if k, ok := consentCodes[code]; ok {
-		return fault.New(k, what, nil)
+	k, ok := consentCodes[code]
+	if !ok {
+		k = fault.AuthorizationIncomplete
 	}
-	return fault.New(fault.AuthorizationIncomplete, what, nil)
+	f := fault.New(k, what, nil)
+	if r, ok := explains(description); ok {
+		return r.on(f)
+	}
+	return f
 }
 
 // tokenFault makes the fault of a code's exchange more exact by what the answer

@@ -19,7 +19,7 @@ func (s *spending) settle(ctx context.Context, out outcomeOf, err error) (*crede
 		s.grant(ctx, out.refreshOnly(), time.Now())
 		return nil, false, err
 	case out.refused:
-		return s.settleRefused(ctx)
+		return s.settleRefused(ctx, err)
 	case out.lost:
 		s.settleLost(ctx, err)
 	default:
@@ -51,8 +51,8 @@ func (s *spending) settleLost(ctx context.Context, why error) {
 }
 
 // settleRefused: an invalid_grant is a verdict on the token that was sent, not on
-// the record, which may have another one by now.
-func (s *spending) settleRefused(ctx context.Context) (*credential.Credential, bool, error) {
+// the record, which may have another one by now. why tells more of the verdict.
+func (s *spending) settleRefused(ctx context.Context, why error) (*credential.Credential, bool, error) {
 	id := s.claim.ID
 	if c, err := s.get(ctx, s.record.Ref); err == nil && fingerprint(c.Ref, c.Field("refresh_token")) != s.claim.Token {
 		s.dropEntry(id)
@@ -64,7 +64,7 @@ func (s *spending) settleRefused(ctx context.Context) (*credential.Credential, b
 		_ = j.put(e) // it has logged why not
 	}
 	s.bury(ctx, id)
-	return nil, false, reauthorize("the authorization server refused the refresh token")
+	return nil, false, reauthorize("the authorization server refused the refresh token: " + fault.From(why).Detail)
 }
 
 // release gives back a claim whose token was not spent. why is nil if the token

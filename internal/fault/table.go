@@ -235,6 +235,7 @@ var table = map[Code]Diagnosis{
 		Cause: "The credential has a client but no grant yet: nobody has completed the consent.",
 		Remedy: []string{
 			"Finish it: sallyport credential connect REF.",
+			"If the provider's page says that access is blocked, it never comes back here: sallyport explain app_not_verified tells what to do, and organization_policy where an administrator's policy is named.",
 		},
 	},
 	StoreConflict: {
