@@ -34,6 +34,7 @@ type reply struct {
 	header http.Header
 	body   []byte // 64 KiB at most
 	means  provider.Meaning
+	place  string // where the provider looks for the credential, if a refusal tells; else empty
 	fault  *fault.Fault
 }
 
@@ -164,9 +165,10 @@ func (a *asker) read(resp *http.Response, err error) reply {
 	if err != nil && resp.StatusCode < http.StatusBadRequest { // the end might have said no
 		return reply{fault: fault.New(reading(err), "the answer broke off", err)}
 	}
+	start := body[:min(len(body), provider.PeekSize)]
 	return reply{
 		status: resp.StatusCode, header: resp.Header, body: body,
-		means: a.p.Meaning(resp, body[:min(len(body), provider.PeekSize)]),
+		means: a.p.Meaning(resp, start), place: a.p.PlaceHint(resp, start),
 	}
 }
 

@@ -65,6 +65,12 @@ func (a *asker) judgeMeaning(r reply) verdict {
 		return ok("the provider takes the credential, but not for its verify request")
 	case provider.NotShared, provider.APIDisabled, provider.Unpaid: // who lacks a right is known
 		return verdict{status: Warning, detail: r.String() + "; the credential is accepted", fault: fault.New(code, "", nil)}
+	case provider.Misplaced, provider.Expired, provider.Invalid:
+		v := verdict{status: Error, detail: r.String(), fault: fault.New(code, r.place, nil)}
+		if r.place != "" {
+			v.detail += "; " + r.place
+		}
+		return v
 	default:
 		return verdict{status: Error, detail: r.String(), fault: fault.New(code, "", nil)}
 	}
