@@ -140,6 +140,13 @@ func (h *History) All() []*Report {
 	})
 }
 
+// lasts gives the last report of every credential, by full reference.
+func (h *History) lasts() map[string]*Report {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.last.m)
+}
+
 // Forget drops what is kept of a credential, and what checks of it that are under
 // way find out.
 func (h *History) Forget(ref string) {

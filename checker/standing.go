@@ -14,16 +14,23 @@ const Reauthorize Status = "reauthorization_required"
 type Use struct {
 	Fault   *fault.Fault // of the last use; nil: it was good, or there was none
 	Ends    time.Time    // when somebody must act; zero: not known, or never
+	Type    string       // of the credential; empty: not known
 	Version int          // of the record that was used; 0: not known
 }
 
-// standing is the status of a credential by both. What use has shown of an earlier
-// record than was checked counts no more: somebody has mended it since.
+// standing is the status of a credential by its use and its last report, which may
+// be nil.
 func (u Use) standing(rep *Report) Status {
-	if rep != nil && u.Version != 0 && rep.version > u.Version {
+	if u.outdated(rep) {
 		return Standing(nil, rep)
 	}
 	return Standing(u.Fault, rep)
+}
+
+// outdated reports whether the use was of an earlier record than was checked:
+// somebody may have mended it since.
+func (u Use) outdated(rep *Report) bool {
+	return rep != nil && u.Version != 0 && rep.version > u.Version
 }
 
 // Standing is the status of a credential: what its use has shown, then what its

@@ -53,6 +53,8 @@ type app struct {
 	upstream *proxy.Upstream
 	proxy    *proxy.Server
 	history  *checker.History
+	rounds   *checker.Rounds   // of background checks
+	notifier *checker.Notifier // of [notify]
 	admin    *admin.Server
 	doors    *listeners
 
@@ -105,9 +107,8 @@ func (a *app) buildAdmin(cfg *configs.Config) error {
 	}
 	a.history = checker.NewHistory(a.registry)
 	a.history.Watch(a.uses)
-	check := checker.New(checker.Options{
-		Client: a.client, Certified: a.certified, Dial: a.dial, Classify: proxy.Classify, Log: a.log, Registerer: a.registry,
-	})
+	check := a.newChecker()
+	a.buildChecks(check)
 	a.admin = admin.New(admin.Options{
 		Store: a.store, Apps: a.apps(), Daemon: a, Connects: a.connector(check, a.history),
 		Table: func() *provider.Table { return a.cfg.Load().Table }, Checker: check,

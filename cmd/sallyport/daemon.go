@@ -42,7 +42,7 @@ func named(cfg *configs.Config, ref credential.Ref) bool {
 // Changed implements admin.Daemon.
 func (a *app) Changed(ref credential.Ref) {
 	if _, err := a.store.Get(a.life, ref); fault.From(err).Code == fault.CredentialNotFound && err != nil {
-		a.proxy.Forget(ref)
+		a.forget(ref)
 		return
 	}
 	a.proxy.Changed(ref)

@@ -116,7 +116,7 @@ func (a *app) rejection(ref credential.Ref) *fault.Fault {
 func (a *app) uses() map[string]checker.Use {
 	all := map[string]checker.Use{}
 	for ref, s := range a.proxy.Statuses() {
-		u := checker.Use{Fault: s.LastError, Ends: s.GrantEnds}
+		u := checker.Use{Fault: s.LastError, Ends: s.GrantEnds, Type: s.Type, Version: s.Version}
 		if u.Fault == nil {
 			u.Fault = a.rejection(ref)
 		}

@@ -46,6 +46,9 @@ func (a *app) apply(cfg *configs.Config) error {
 	if err != nil {
 		return err
 	}
+	if err := a.judgeNotify(cfg); err != nil {
+		return err
+	}
 	old := a.cfg.Load()
 	if a.upstream == nil || !sameRoad(old, cfg) {
 		a.upstream = newUpstream(cfg, a.own)
@@ -59,6 +62,7 @@ func (a *app) apply(cfg *configs.Config) error {
 	for _, ref := range moved(old, cfg) {
 		a.proxy.Changed(ref)
 	}
+	a.wakeChecks()
 	for _, w := range cfg.Warnings {
 		a.log.Warn(w)
 	}

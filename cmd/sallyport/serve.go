@@ -112,6 +112,7 @@ func (a *app) start(ctx context.Context, group *errgroup.Group) []*http.Server {
 		group.Go(func() error { return a.openBase(ctx) })
 	}
 	group.Go(func() error { return a.keepUses(ctx) })
+	a.startChecks(ctx, group)
 	var servers []*http.Server
 	serve := func(ln net.Listener, h http.Handler) {
 		if ln == nil {
