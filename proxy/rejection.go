@@ -15,7 +15,11 @@ import (
 type Rejection struct {
 	Fault *fault.Fault // credentials_rejected
 	Since time.Time    // when the first of such answers came, with none between that was good
+	Last  time.Time    // when the last one came, or ten seconds before
 }
+
+// rejectionStep is how exactly Rejection.Last is kept: usually nothing is written.
+const rejectionStep = 10 * time.Second
 
 // Rejection gives the provider's last word on a credential; ok is false where the
 // last was good, where there was none, and since the record was changed here. What
@@ -44,17 +48,27 @@ func (u *usage) unreject(ref credential.Ref) {
 }
 
 // judged keeps an answer as the provider's last word on the credential, if it is
-// one. Of many alike the first stays, so that usually nothing is written.
+// one.
 func (x *exchange) judged(resp *http.Response, m provider.Meaning) {
 	if x.entry == nil || x.injector == nil {
 		return
 	}
-	last := &x.entry.used.rejection
+	held := &x.entry.used.rejection
+	last := held.Load()
 	switch {
-	case m.Rejects() && last.Load() == nil:
-		f := fault.New(fault.CredentialsRejected, "the provider answered "+strconv.Itoa(resp.StatusCode)+" to a request", nil)
-		last.CompareAndSwap(nil, &Rejection{Fault: f.On(x.entry.label, x.providerName()), Since: time.Now()})
-	case m == provider.OK && resp.StatusCode < http.StatusBadRequest && last.Load() != nil:
-		last.Store(nil)
+	case m.Rejects() && (last == nil || time.Since(last.Last) > rejectionStep):
+		held.CompareAndSwap(last, x.rejected(resp, last))
+	case last != nil && m == provider.OK && resp.StatusCode < http.StatusBadRequest:
+		held.Store(nil)
 	}
+}
+
+// rejected is the provider's no; before is the one that stands, nil: none does.
+func (x *exchange) rejected(resp *http.Response, before *Rejection) *Rejection {
+	f := fault.New(fault.CredentialsRejected, "the provider answered "+strconv.Itoa(resp.StatusCode)+" to a request", nil)
+	r := &Rejection{Fault: f.On(x.entry.label, x.providerName()), Last: time.Now()}
+	if r.Since = r.Last; before != nil {
+		r.Since = before.Since
+	}
+	return r
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/internal/credential"
@@ -117,6 +119,22 @@ func TestRejectionNeedsALastWord(t *testing.T) {
 	if _, ok := r.srv.Rejection(apiMain); ok {
 		t.Error("a refresh that failed is told as a rejection too")
 	}
+}
+
+// A no that stands is told anew now and then, so that a check between two of them
+// does not hide the later one.
+func TestRejectionTellsItsLastTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := &exchange{target: target{entry: &entry{used: new(useOf)}}, injector: &auth.Injector{}}
+		no, began := &http.Response{StatusCode: 401}, time.Now()
+		for range 3 {
+			x.judged(no, provider.Expired)
+			time.Sleep(rejectionStep - time.Second)
+		}
+		if r := x.entry.used.rejection.Load(); r.Since != began || r.Last != began.Add(2*(rejectionStep-time.Second)) {
+			t.Errorf("since %v, last %v; began %v", r.Since, r.Last, began)
+		}
+	})
 }
 
 // A good answer costs one look at a pointer.

@@ -106,7 +106,7 @@ func (a *app) rejection(ref credential.Ref) *fault.Fault {
 	if !ok {
 		return nil
 	}
-	if last := a.history.Last(ref.String()); last != nil && last.Status == checker.OK && last.CheckedAt.After(r.Since) {
+	if last := a.history.Last(ref.String()); last != nil && last.Status == checker.OK && last.CheckedAt.After(r.Last) {
 		return nil
 	}
 	return r.Fault
