@@ -245,17 +245,6 @@ func acted(t *testing.T, answers map[string]http.HandlerFunc) (string, *asPlayed
 	return s.URL, p
 }
 
-// paths gives what was asked, in order.
-func (p *asPlayed) paths() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var all []string
-	for _, r := range p.seen {
-		all = append(all, r.Method+" "+r.URL.Path)
-	}
-	return strings.Join(all, ", ")
-}
-
 // What a verify request says of the authorization beats the introspection, which
 // never condemns a token that works, and of which an endpoint that is away or
 // refuses the client says nothing.

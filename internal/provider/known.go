@@ -94,6 +94,7 @@ var known = map[string][]Signal{
 	"salesforce": {
 		{Status: 401, Body: "scopes is required", Means: Scope}, // the code is that of an expired session
 		{Status: 401, Body: `"errorCode":"INVALID_SESSION_ID"`, Means: Expired},
+		{Status: 403, Body: "Bad_OAuth_Token", opens: true, Means: Expired}, // all that userinfo says
 		{Status: 403, Body: `"errorCode":"REQUEST_LIMIT_EXCEEDED"`, Means: Quota},
 		{Status: 403, Body: `"errorCode":"API_DISABLED_FOR_ORG"`, Means: APIDisabled},
 		{Status: 403, Body: `"errorCode":"API_CURRENTLY_DISABLED"`, Means: APIDisabled},

@@ -26,6 +26,7 @@ func TestKnownAnswers(t *testing.T) {
 		{"google", "expired", j(401), `{"error":{"code":401,"status":"UNAUTHENTICATED","errors":[{"reason":"authError"}]}}`, Expired},
 		{"microsoft", "expired", j(401), `{"error":{"code":"InvalidAuthenticationToken","message":"Lifetime validation failed, the token is expired."}}`, Expired},
 		{"salesforce", "expired", j(401), `[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`, Expired},
+		{"salesforce", "expired, to userinfo", answer(403, "Content-Type", "text/html;charset=UTF-8"), `Bad_OAuth_Token`, Expired},
 		{"zoho-crm", "expired", j(401), `{"code":"INVALID_TOKEN","details":{},"message":"invalid oauth token","status":"error"}`, Expired},
 		{"zoom", "expired", j(401), `{"code":124,"message":"Invalid access token"}`, Expired},
 		{"atlassian", "expired", j(401), `{"code":401,"message":"Unauthorized"}`, Expired},
