@@ -27,8 +27,9 @@ type Options struct {
 	// Client gives the guarded client for a provider: no redirects, the
 	// provider's roots and networks, errors that are faults.
 	Client func(*provider.Provider) *http.Client
-	// Dial connects to databases, guarded as Client is, and Classify gives the
-	// fault of an error on that connection. Nil: no database is reached.
+	// Dial connects to databases and FTP servers, guarded as Client is, and
+	// Classify gives the fault of an error on that connection. Nil: none is
+	// reached.
 	Dial     Dial
 	Classify func(error) *fault.Fault
 	// Certified is that client's transport with a client certificate; nil: a

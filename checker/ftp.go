@@ -17,12 +17,17 @@ import (
 // (RFC 4217), and one that has none gets a login only where that may go in the
 // clear. Only a certificate that verifies gets one.
 func (t *trial) ftpLogin(ctx context.Context) verdict {
-	ctx, cancel := context.WithTimeout(ctx, timeLimit)
-	defer cancel()
 	login, err := auth.FTPOf(t.p, t.cred)
 	if err != nil {
 		return verdictOf(err)
 	}
+	done, err := t.rec.turn(ctx)
+	if err != nil {
+		return verdictOf(err)
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, timeLimit)
+	defer cancel()
 	s, err := t.ftpSession(ctx, login, t.tlsConfig(login.At.Host))
 	if err != nil && s.noTLS() && t.clear(login.At.Host) {
 		s, err = t.ftpSession(ctx, login, nil)

@@ -74,6 +74,7 @@ func at(scheme, host string, s *testserver.FTP) string {
 
 // Real servers with each way of TLS, and what keeps a login from them.
 func TestFTPLogin(t *testing.T) {
+	t.Parallel()
 	ca := testserver.NewCA(t)
 	_, good := ca.Leaf(t, "db.test", "127.0.0.1")
 	explicit := testserver.StartFTP(t, testserver.FTPOptions{TLS: testserver.FTPExplicit, Cert: good})
@@ -116,6 +117,7 @@ func TestFTPLogin(t *testing.T) {
 
 // Certificates that no login goes to, told apart; on this machine too.
 func TestFTPCertificates(t *testing.T) {
+	t.Parallel()
 	ca := testserver.NewCA(t)
 	for name, w := range wrongCertificates(t, ca) {
 		s := testserver.StartFTP(t, testserver.FTPOptions{TLS: testserver.FTPExplicit, Cert: w.file})
@@ -127,6 +129,7 @@ func TestFTPCertificates(t *testing.T) {
 
 // A server that has no room says nothing about the credential.
 func TestFTPIsFull(t *testing.T) {
+	t.Parallel()
 	s := testserver.StartFTP(t, testserver.FTPOptions{Connections: 1})
 	held, err := net.Dial("tcp", s.Addr)
 	if err != nil {
