@@ -76,7 +76,7 @@ func NewNotifier(o NotifierOptions) *Notifier {
 // Run looks and tells until ctx ends.
 func (n *Notifier) Run(ctx context.Context) error {
 	var group sync.WaitGroup
-	defer n.end()
+	defer n.Save()
 	defer group.Wait()
 	group.Go(func() { n.send(ctx) })
 	for {
@@ -96,8 +96,9 @@ func (n *Notifier) Run(ctx context.Context) error {
 	}
 }
 
-// end keeps what has changed since the last look.
-func (n *Notifier) end() {
+// Save keeps what was told since the last look: a daemon that ends may not wait for
+// Run.
+func (n *Notifier) Save() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.save()

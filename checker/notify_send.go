@@ -22,6 +22,7 @@ const (
 	sendLimit   = 10 * time.Second // each
 	sendPause   = time.Second      // after a failure, doubled
 	maxPause    = 5 * time.Minute
+	fewTroubles = 64      // whose file is written for each event
 	drainAnswer = 4 << 10 // bytes of an answer that are read, so that the connection can be used again
 )
 
@@ -161,7 +162,7 @@ func (n *Notifier) done(ref string, err error) {
 		delete(n.troubles, ref)
 	}
 	n.dirty = n.dirty || over || t.Told != was.Told || t.Event != was.Event
-	if time.Since(n.saved) > watchEvery { // many at once are kept at the next look
+	if len(n.troubles) <= fewTroubles || time.Since(n.saved) > watchEvery { // of many the rest is kept at the next look
 		n.save()
 	}
 }

@@ -81,7 +81,8 @@ type Daemon struct {
 }
 
 // Sallyport runs the daemon with this configuration and waits until it is
-// ready. Listeners get free ports unless the configuration sets them.
+// ready. Listeners get free ports unless the configuration sets them, and nothing
+// is checked in the background unless it has a table [checks].
 func Sallyport(tb testing.TB, config string, env ...string) *Daemon {
 	tb.Helper()
 	d := Prepare(tb, config, env...)
@@ -102,6 +103,9 @@ func Prepare(tb testing.TB, config string, env ...string) *Daemon {
 		"PATH=" + os.Getenv("PATH"), "HOME=" + dir,
 		"SALLYPORT_PROXY_LISTEN=127.0.0.1:0", "SALLYPORT_ADMIN_LISTEN=127.0.0.1:0", "GORACE=halt_on_error=1",
 	}, env...)
+	if !strings.Contains(config, "[checks]") { // what reaches an upstream is what the test has sent
+		d.Env = append(d.Env, "SALLYPORT_CHECKS_INTERVAL=0")
+	}
 	d.Write(tb, config)
 	return d
 }
