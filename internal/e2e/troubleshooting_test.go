@@ -188,15 +188,15 @@ func TestTroubleshooting(t *testing.T) {
 		flow, check   fault.Code
 		status        int      // of the answer that the flow gets
 		overall       string   // of the report
-		says          []string // in our own answer
+		says          []string // in our own answer; where the upstream's passes, in the report
 	}{
 		{"authorization failed", "authorization", fault.InvalidClient, fault.InvalidClient, 502, "error", []string{"answered 401 with invalid_client"}},
 		{"token expired", "expired", fault.CredentialsRejected, fault.CredentialsRejected, 401, "error", nil},
 		{"insufficient permissions", "permission", fault.InsufficientPermission, fault.InsufficientPermission, 403, "warning", nil},
 		{"invalid API key", "key", fault.CredentialsRejected, fault.CredentialsRejected, 401, "error", nil},
-		{"wrong place of a key: header", "place", fault.CredentialMisplaced, fault.CredentialMisplaced, 401, "error", nil},
-		{"wrong place of a key: query", "query", fault.CredentialMisplaced, fault.CredentialMisplaced, 401, "error", nil},
-		{"missing prefix of a key", "prefix", fault.CredentialMisplaced, fault.CredentialMisplaced, 401, "error", nil},
+		{"wrong place of a key: header", "place", fault.CredentialMisplaced, fault.CredentialMisplaced, 401, "error", []string{"asks for the header X-Api-Key; the credential goes into Authorization"}},
+		{"wrong place of a key: query", "query", fault.CredentialMisplaced, fault.CredentialMisplaced, 401, "error", []string{"asks for the query parameter apikey; the credential goes into Authorization"}},
+		{"missing prefix of a key", "prefix", fault.CredentialMisplaced, fault.CredentialMisplaced, 401, "error", []string{"asks for Bearer in Authorization; the credential goes there without a prefix"}},
 		{"rate limited", "limited", fault.UpstreamRateLimited, fault.UpstreamRateLimited, 429, "unknown", nil},
 		{"Slack missing_scope", "slack-scope", fault.InsufficientScope, fault.InsufficientScope, 200, "warning", nil},
 		{"Slack channel_not_found", "slack-channel", fault.ResourceNotShared, fault.ResourceNotShared, 200, "warning", nil},
@@ -231,12 +231,16 @@ func TestTroubleshooting(t *testing.T) {
 			if got.status != tt.status || got.code != tt.flow {
 				t.Errorf("HM-16: the flow gets %d %s: %s; want %d %s", got.status, got.code, got.detail, tt.status, tt.flow)
 			}
+			report, body := w.check(t, tt.provider)
+			text := body
+			if got.cause != "" {
+				text = got.detail + "\n" + got.cause + "\n" + got.remedy
+			}
 			for _, words := range tt.says {
-				if !strings.Contains(got.detail+"\n"+got.cause+"\n"+got.remedy, words) {
-					t.Errorf("HM-16: the flow is not told %q: %+v", words, got)
+				if !strings.Contains(text, words) {
+					t.Errorf("HM-16: nobody is told %q: %s", words, text)
 				}
 			}
-			report, body := w.check(t, tt.provider)
 			if f := report.Fault; f == nil || f.Code != tt.check || report.Status != tt.overall || f.Cause == "" || len(f.Remedy) == 0 || f.Actor == "" {
 				t.Errorf("the check tells %s; want %s with %s", body, tt.overall, tt.check)
 			} else if got.cause != "" && f.Cause != got.cause {

@@ -28,7 +28,7 @@ func (p *Provider) PlaceHint(resp *http.Response, peek []byte) string {
 	}
 	spots := p.spots(resp.Request)
 	text := bodyText{raw: peek, header: resp.Header}
-	want, ok := wantedBy(resp.Header, string(text.plain()), spots)
+	want, ok := wantedBy(resp.Header, &text, spots)
 	if !ok || sentAs(resp.Request, want.name) {
 		return ""
 	}
@@ -96,17 +96,21 @@ func (p *Provider) ownSpots(req *http.Request) []spot {
 }
 
 // wantedBy reads where an answer says that the credential belongs.
-func wantedBy(h http.Header, text string, spots []spot) (spot, bool) {
+func wantedBy(h http.Header, text *bodyText, spots []spot) (spot, bool) {
 	challenges := ParseChallenges(h.Values("WWW-Authenticate"))
 	for _, c := range challenges { // as Azure API Management has it
 		if in := In(c.Params["type"]); (in == InHeader || in == InQuery) && spotName.MatchString(c.Params["name"]) {
 			return spot{in: in, name: c.Params["name"], unsure: true}, true
 		}
 	}
+	plain := string(text.plain())
 	for _, w := range wants {
-		if m := w.words.FindStringSubmatch(text); m != nil {
+		if m := w.words.FindStringSubmatch(plain); m != nil {
 			return w.spot(m), true
 		}
+	}
+	if text.containsAny(presentTexts...) || text.containsAny(doubts...) { // it was found: some servers challenge for Basic whatever they take
+		return spot{}, false
 	}
 	return wantedScheme(challenges, spots)
 }
@@ -116,6 +120,9 @@ func wantedScheme(challenges []Challenge, spots []spot) (spot, bool) {
 	want := spot{in: InHeader, name: "Authorization"}
 	for _, c := range challenges {
 		scheme := knownScheme(c.Scheme)
+		if scheme == "OAuth" { // Jira names it to everybody
+			continue
+		}
 		if scheme != "" && slices.ContainsFunc(spots, func(s spot) bool { return strings.EqualFold(s.scheme, scheme) }) {
 			return spot{}, false
 		}
