@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/provider"
 )
@@ -27,11 +28,11 @@ func microsoftScopes(scope string) []string {
 // graphAudiences are the names under which tokens are made for Graph.
 var graphAudiences = []string{"https://graph.microsoft.com", "https://graph.microsoft.com/", "00000003-0000-0000-c000-000000000000"}
 
-// appOnly reports whether a token is an app's own, and nobody's: it has roles, no
-// scopes.
+// appOnly reports whether a token is an app's own, and nobody's: it was asked for
+// so, or has roles and no scopes.
 func appOnly(a *asker) bool {
 	c, ok := a.inj.Claims()
-	return ok && c.Scopes == nil && c.Roles != nil
+	return auth.TypeOf(a.p, a.cred) == auth.ClientCredentialsType || ok && c.Scopes == nil && c.Roles != nil
 }
 
 // verifyMicrosoft asks with an app's own token for its organization: /me is

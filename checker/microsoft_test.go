@@ -66,3 +66,18 @@ func TestMicrosoft(t *testing.T) {
 		})
 	}
 }
+
+// An app to which nobody has granted anything has a token all the same.
+func TestMicrosoftAppWithoutRoles(t *testing.T) {
+	token := claiming(`{"aud":"https://graph.microsoft.com","idtyp":"app"}`)
+	base, _ := acted(t, map[string]http.HandlerFunc{
+		"POST /acme/oauth2/v2.0/token": says(200, `{"token_type":"Bearer","expires_in":3599,"access_token":"`+token+`"}`),
+		"GET /v1.0/organization":       says(403, `{"error":{"code":"Authorization_RequestDenied","message":"Insufficient privileges to complete the operation."}}`),
+	})
+	p := api(base + "/v1.0")
+	p.Name, p.Verify.Path, p.Needs.Scopes = "microsoft", "/me", []string{"Mail.Read"}
+	p.OAuth2 = provider.OAuth2{TokenURL: base + "/common/oauth2/v2.0/token", ClientAuth: "body"}
+	cred := record("oauth2_client_credentials", "client_id", "app", "client_secret", "s3cr3t", "scope", "https://graph.microsoft.com/.default", "token_url", base+"/acme/oauth2/v2.0/token")
+	r := newChecker(transport(t)).Check(t.Context(), p, cred)
+	wanted{overall: checker.Warning, authorization: checker.OK, scopes: checker.Warning, missing: "Mail.Read", code: fault.InsufficientScope, detail: "none is granted"}.check(t, r, "c4n4ry", "s3cr3t")
+}
