@@ -110,6 +110,7 @@ var known = map[string][]Signal{
 	"slack": slack,
 	"stripe": {
 		{Status: 401, Body: "Invalid API Key provided", Means: Invalid},
+		{Body: "does not allow requests from your IP address", Means: Policy},
 		{Body: "cannot be made with a publishable API key", Means: Surface},
 		{Status: 403, Body: "does not have the required permissions", Means: Permission},
 		{Status: 403, Body: "more_permissions_required", Means: Permission},
@@ -126,6 +127,7 @@ var known = map[string][]Signal{
 	},
 	"zoom": { // with 400, 401 and 403, and with the code of an expired token
 		{Body: "does not contain scopes", Means: Scope},
+		{Status: 401, Body: "not supported as query parameter", Means: Misplaced},
 	},
 }
 

@@ -66,6 +66,7 @@ func TestKnownAnswers(t *testing.T) {
 		{"salesforce", "scope, with the code of an expired session", j(401), `[{"message":"This session is not valid for use with the specified REST API endpoint. One of the following scopes is required: Manage user data via APIs, Full access","errorCode":"INVALID_SESSION_ID"}]`, Scope},
 		{"zoom", "scope on 400", answer(400), `{"code":4711,"message":"Invalid access token, does not contain scopes:[meeting:read:meeting:admin]"}`, Scope},
 		{"zoom", "scope on 401", answer(401), `{"code":124,"message":"Invalid access token, does not contain scopes:[user:read:admin]"}`, Scope},
+		{"zoom", "a token in the query", j(401), `{"code":124,"message":"Invalid access token, this access token is not supported as query parameter string."}`, Misplaced},
 		{"zoom", "scope on 403", answer(403), `{"code":4711,"message":"Invalid access token, does not contain scopes:[user:read:admin]"}`, Scope},
 		{"slack", "scope", j(200), `{"ok":false,"error":"missing_scope","needed":"channels:read","provided":"chat:write"}`, Scope},
 		{"gitlab", "scope", j(403), `{"error":"insufficient_scope","error_description":"x","scope":"api read_api"}`, Scope},
@@ -110,6 +111,7 @@ func TestKnownAnswers(t *testing.T) {
 		{"salesforce", "permission", j(403), `[{"message":"insufficient access rights on cross-reference id","errorCode":"INSUFFICIENT_ACCESS"}]`, Permission},
 		{"salesforce", "API off for now", j(403), `[{"message":"API is currently disabled for this User","errorCode":"API_CURRENTLY_DISABLED"}]`, APIDisabled},
 		{"stripe", "a key for browsers", j(403), `{"error":{"code":"secret_key_required","message":"This API call cannot be made with a publishable API key. Please use a secret API key.","type":"invalid_request_error"}}`, Surface},
+		{"stripe", "address not allowed", j(403), `{"error":{"message":"The API key provided does not allow requests from your IP address.","type":"invalid_request_error"}}`, Policy},
 		{"stripe", "permission of an app", j(403), `{"error":{"code":"more_permissions_required_for_application","type":"invalid_request_error"}}`, Permission},
 
 		// limits
