@@ -76,6 +76,9 @@ var wordRefusals = []struct {
 	{"invalid client credentials", wrongSecret},
 	{"expired access/refresh token", refusal{fault.InvalidGrant, "", "the refresh token has expired or was revoked: authorize again"}},
 
+	{"token was already used", refusal{fault.InvalidGrant, "", "the refresh token was used before: authorize again"}}, // Gitea, as unauthorized_client
+	{"unable to parse refresh token", refusal{fault.InvalidGrant, "", "the refresh token is not one of this server's: authorize again"}},
+	{"invalid client secret", wrongSecret},
 	{"made too many requests continuously", tooOften}, // Zoho
 	{"missing or invalid client secret", wrongSecret}, // Shopify
 	// Google

@@ -7,10 +7,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/testserver"
 )
 
@@ -23,18 +25,21 @@ type giteaWorld struct {
 	query  string // https://HOST of the second
 }
 
-func newGiteaWorld(t *testing.T, o testserver.GiteaOptions) *giteaWorld {
+func newGiteaWorld(t *testing.T, o testserver.GiteaOptions, needs ...string) *giteaWorld {
 	t.Helper()
 	o.CA = testserver.NewCA(t)
 	g := testserver.StartGitea(t, o)
 	numeric := strings.Replace(g.Addr, "localhost", "127.0.0.1", 1)
-	config := strings.NewReplacer("{addr}", g.Addr, "{numeric}", numeric, "{ca}", o.CA.File).Replace(`
+	for i := range needs {
+		needs[i] = strconv.Quote(needs[i])
+	}
+	config := strings.NewReplacer("{needs}", strings.Join(needs, ", "), "{addr}", g.Addr, "{numeric}", numeric, "{ca}", o.CA.File).Replace(`
 [[provider]]
 name = "gitea"
 hosts = ["{addr}"]
 base_url = "https://{addr}/api/v1"
 type = "bearer"
-types = ["api_key", "basic", "oauth2_authorization_code"]
+types = ["api_key", "basic", "oauth2_authorization_code", "oauth2_refresh_token"]
 ca_file = "{ca}"
 allow_networks = ["127.0.0.0/8", "::1/128"]
 [[provider.place]]
@@ -47,6 +52,8 @@ token_url = "https://{addr}/login/oauth/access_token"
 scopes = ["read:user", "read:repository"]
 [provider.verify]
 path = "/user"
+[provider.needs]
+scopes = [{needs}]
 
 [[provider]]
 name = "gitea-query"
@@ -227,7 +234,7 @@ func TestGiteaQueryKey(t *testing.T) {
 // A person's consent at Gitea is a grant whose refresh tokens are good for one use, and last.
 func TestGiteaConsent(t *testing.T) {
 	t.Parallel()
-	w := newGiteaWorld(t, testserver.GiteaOptions{AccessTTL: 3 * time.Second})
+	w := newGiteaWorld(t, testserver.GiteaOptions{AccessTTL: 3 * time.Second}, "read:user", "write:issue")
 	id, secret := w.gitea.NewApp(t, "http://"+w.Admin+"/oauth/callback")
 	cmd := w.Command("app", "add", "gitea", "--field", "client_id="+id, "--from-env", "client_secret=APP_SECRET")
 	cmd.Env = append(cmd.Env, "APP_SECRET="+secret)
@@ -249,9 +256,36 @@ func TestGiteaConsent(t *testing.T) {
 		}
 		time.Sleep(4 * time.Second)
 	}
+	w.introspected(t)
+	w.spent(t, id, secret)
 	if strings.Contains(w.Log()+c.Log(), secret) {
 		t.Error("LK-01: the secret of the app is told")
 	}
+}
+
+// introspected: Gitea tells which scopes the consent gave, by RFC 7662.
+func (w *giteaWorld) introspected(t *testing.T) {
+	t.Helper()
+	_, body := w.Call(t, http.MethodPost, "/api/v1/credentials/default/production/gitea/default/check", nil)
+	var report giteaReport
+	if err := json.Unmarshal([]byte(body), &report); err != nil {
+		t.Fatalf("check: %v %s", err, body)
+	}
+	for _, c := range report.Checks {
+		if c.Name == "scopes" && c.Status == "warning" && strings.Join(c.Missing, " ") == "write:issue" && strings.Contains(c.Detail, "read:repository") {
+			return
+		}
+	}
+	t.Errorf("no check names the scope write:issue: %s", body)
+}
+
+// spent: Gitea's words for a refresh token that was used before are told as what they mean.
+func (w *giteaWorld) spent(t *testing.T, id, secret string) {
+	t.Helper()
+	w.put(t, "gitea/spent", "oauth2_refresh_token", map[string]string{
+		"client_id": id, "client_secret": secret, "refresh_token": w.gitea.SpentToken(t, id, secret, "http://"+w.Admin+"/oauth/callback"),
+	})
+	w.get(t, w.gitea.URL+"/api/v1/user", "spent").is(t, "a spent refresh token", fault.ReauthorizationRequired)
 }
 
 // git, which asks without a credential first and answers a Basic challenge, clones and pushes through the proxy.
