@@ -162,7 +162,7 @@ func (r *Rounds) due() (refs []credential.Ref, next time.Duration) {
 func (r *Rounds) list(ctx context.Context, interval time.Duration) {
 	found, hidden := map[credential.Ref]bool{}, []credential.Ref{}
 	for _, folder := range r.folders {
-		names, err := r.o.Store.Folders(ctx, folder)
+		names, err := inTime(ctx, r.o.Store.Folders, folder)
 		if r.missed(ctx, err, folder) {
 			return
 		}
@@ -174,7 +174,7 @@ func (r *Rounds) list(ctx context.Context, interval time.Duration) {
 			if below.Provider = name; r.o.Provider(name) == nil {
 				continue
 			}
-			refs, err := r.o.Store.List(ctx, below)
+			refs, err := inTime(ctx, r.o.Store.List, below)
 			if r.missed(ctx, err, below) {
 				return
 			}
@@ -187,6 +187,13 @@ func (r *Rounds) list(ctx context.Context, interval time.Duration) {
 		}
 	}
 	r.settle(found, hidden, interval)
+}
+
+// inTime asks the store about a folder.
+func inTime[T any](ctx context.Context, ask func(context.Context, credential.Ref) (T, error), folder credential.Ref) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, readLimit)
+	defer cancel()
+	return ask(ctx, folder)
 }
 
 // settle gives turns to the credentials that were found and have none, and takes

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -141,6 +142,38 @@ func TestThousandChecks(t *testing.T) {
 	}
 	if !strings.Contains(errs, "of 1000") {
 		t.Errorf("standard error tells no progress:\n%s", errs)
+	}
+}
+
+// The configuration says how long before an end a check warns, how often, and a
+// reload changes it.
+func TestExpiryWarning(t *testing.T) {
+	t.Parallel()
+	api := newCounted(t)
+	provider := api.api("[provider.verify]\npath = \"/me\"\n")
+	d := testserver.Sallyport(t, provider+"[checks]\ninterval = \"0\"\n")
+	const ref = "default/production/api/main"
+	enc := base64.RawURLEncoding.EncodeToString
+	claims := fmt.Sprintf(`{"exp":%d}`, time.Now().Add(20*24*time.Hour).Unix())
+	d.Put(t, ref, "bearer", map[string]string{"token": enc([]byte(`{"alg":"none"}`)) + "." + enc([]byte(claims)) + "." + canary})
+	if st := status(t, d, ref); st != "ok" {
+		t.Errorf("20 days before the end, warned of 14 days before: %s", st)
+	}
+	time.Sleep(3 * time.Second)
+	if n := len(api.asked("")); n != 1 {
+		t.Errorf("asked %d times without background checks, want once, by PUT", n)
+	}
+	d.Write(t, provider+"[checks]\ninterval = \"1s\"\nexpiry_warning = \"720h\"\n")
+	if code, body := d.Call(t, http.MethodPost, "/api/v1/reload", nil); code/100 != 2 {
+		t.Fatalf("reload: %d %s", code, body)
+	}
+	eventually(t, "a warning", 10*time.Second, func() bool { return status(t, d, ref) == "warning" })
+	if _, body := d.Call(t, http.MethodGet, "/api/v1/credentials/"+ref, nil); !strings.Contains(body, `"code":"expires_soon"`) {
+		t.Errorf("the warning is not told: %s", body)
+	}
+	time.Sleep(3 * time.Second)
+	if n := strings.Count(d.Log(), `msg="a credential ends soon" credential=`+ref); n != 1 {
+		t.Errorf("warned %d times in a day:\n%s", n, d.Log())
 	}
 }
 

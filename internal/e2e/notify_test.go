@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,7 +43,7 @@ type hookEvent struct {
 
 func newHook(t *testing.T) *hook {
 	t.Helper()
-	h := &hook{t: t, addr: testserver.FreeAddr(t), key: filepath.Join(t.TempDir(), "hook.key"), verify: example1(t, "sh", "openssl")}
+	h := &hook{t: t, addr: testserver.FreeAddr(t), key: filepath.Join(t.TempDir(), "hook.key"), verify: checksExample(t, "sh", "openssl")}
 	place(t, h.key, hookKey+"\n")
 	h.open()
 	t.Cleanup(h.close)
@@ -97,8 +98,8 @@ func (h *hook) all() []hookEvent {
 	return append([]hookEvent(nil), h.got...)
 }
 
-// example1 gives the one example of the page on checks in that language that holds text.
-func example1(t *testing.T, language, text string) string {
+// checksExample gives the one example of the page on checks in that language that holds text.
+func checksExample(t *testing.T, language, text string) string {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/checks.md")
 	if err != nil {
@@ -182,7 +183,7 @@ func TestWebhook(t *testing.T) {
 func TestWebhookExample(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	place(t, filepath.Join(dir, "hook.py"), example1(t, "python", "HTTPServer"))
+	place(t, filepath.Join(dir, "hook.py"), checksExample(t, "python", "HTTPServer"))
 	key := filepath.Join(dir, "hook.key")
 	place(t, key, hookKey+"\n")
 	addr := testserver.FreeAddr(t)
@@ -206,6 +207,58 @@ func TestWebhookExample(t *testing.T) {
 	resp, err := http.Post("http://"+addr, "application/json", bytes.NewReader([]byte(`{"event":"forged"}`)))
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || strings.Contains(receiver.Log(), "forged") {
 		t.Errorf("a forged event: %v %v\n%s", resp, err, receiver.Log())
+	}
+}
+
+// Where nothing is checked in the background, what a runner's requests show is told.
+func TestWebhookByUse(t *testing.T) {
+	t.Parallel()
+	api, h := newCounted(t), newHook(t)
+	d := testserver.Sallyport(t, h.config()+api.api(""))
+	d.Put(t, "default/production/api/main", "bearer", map[string]string{"token": canary + "-one"})
+	client := d.Client(t)
+	ask := func(want int) {
+		t.Helper()
+		resp, err := client.Get(api.URL + "/x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _ = resp.Body.Close(); resp.StatusCode != want {
+			t.Errorf("status %d, want %d", resp.StatusCode, want)
+		}
+	}
+	ask(http.StatusOK)
+	api.take()
+	ask(http.StatusUnauthorized)
+	eventually(t, "told that it broke", 10*time.Second, func() bool { return len(h.all()) == 1 })
+	ask(http.StatusUnauthorized)
+	time.Sleep(3 * time.Second)
+	api.take(canary + "-one")
+	ask(http.StatusOK)
+	eventually(t, "told that it recovered", 10*time.Second, func() bool { return len(h.all()) == 2 })
+	for i, want := range []string{"credential.broken", "credential.recovered"} {
+		if e := h.all()[i]; e.Event != want || !strings.Contains(e.body, `"type":"bearer"`) {
+			t.Errorf("event %d: %s", i, e.body)
+		}
+	}
+}
+
+// A redirect is not followed: what is signed is for the URL of the configuration.
+func TestWebhookRedirect(t *testing.T) {
+	t.Parallel()
+	api, h := newCounted(t), newHook(t)
+	from := httptest.NewServer(http.RedirectHandler("http://"+h.addr+"/", http.StatusTemporaryRedirect))
+	t.Cleanup(from.Close)
+	d := testserver.Sallyport(t, strings.Replace(h.config(), "http://"+h.addr, from.URL, 1)+api.api("[provider.verify]\npath = \"/me\"\n"))
+	api.take()
+	if code, body := d.Call(t, http.MethodPut, "/api/v1/credentials/default/production/api/main?force=true", map[string]any{
+		"type": "bearer", "fields": map[string]string{"token": canary},
+	}); code != http.StatusCreated {
+		t.Fatalf("PUT: %d %s", code, body)
+	}
+	eventually(t, "it does not take the event", 10*time.Second, func() bool { return strings.Contains(d.Log(), "it answered 307") })
+	if got := h.all(); len(got) != 0 {
+		t.Errorf("a redirect was followed: %+v", got)
 	}
 }
 
