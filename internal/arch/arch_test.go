@@ -51,6 +51,7 @@ var homes = map[string]struct{ home, why string }{
 	"github.com/go-sql-driver/mysql":     {"checker", "a database is logged in to, and only to check its credential"},
 	"github.com/jlaffaye/ftp":            {"checker", "an FTP server is logged in to, and only to check its credential"},
 	"github.com/getkin/kin-openapi":      {"configs", "what an API's description becomes is an entry of the configuration"},
+	"github.com/oasdiff/yaml":            {"configs", "the one form of YAML that is read is an API's description"},
 	"github.com/spf13/cobra":             {"cmd/sallyport", "rooms know no command line"},
 	"os/signal":                          {"cmd/sallyport", "rooms are told to stop by their context"},
 	"github.com/rogpeppe/go-internal":    {"cmd/sallyport", "transcripts are of commands"},
