@@ -103,6 +103,7 @@ func eventually(t *testing.T, what string, d time.Duration, is func() bool) {
 // A thousand credentials of one provider are checked at once: all of them, and the
 // provider's limit is kept.
 func TestThousandChecks(t *testing.T) {
+	t.Parallel()
 	const many, rate = 1000, 100
 	api := newCounted(t)
 	d := testserver.Sallyport(t, api.api(""))
