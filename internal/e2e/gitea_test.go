@@ -234,7 +234,7 @@ func TestGiteaQueryKey(t *testing.T) {
 // A person's consent at Gitea is a grant whose refresh tokens are good for one use, and last.
 func TestGiteaConsent(t *testing.T) {
 	t.Parallel()
-	w := newGiteaWorld(t, testserver.GiteaOptions{AccessTTL: 3 * time.Second}, "read:user", "write:issue")
+	w := newGiteaWorld(t, testserver.GiteaOptions{AccessTTL: 5 * time.Second}, "read:user", "write:issue")
 	id, secret := w.gitea.NewApp(t, "http://"+w.Admin+"/oauth/callback")
 	cmd := w.Command("app", "add", "gitea", "--field", "client_id="+id, "--from-env", "client_secret=APP_SECRET")
 	cmd.Env = append(cmd.Env, "APP_SECRET="+secret)
@@ -250,12 +250,14 @@ func TestGiteaConsent(t *testing.T) {
 	_ = resp.Body.Close()
 	c.ends(t, 0, "connected default/production/gitea/default", "verify  GET")
 	for round := range 3 {
+		time.Sleep(time.Duration(round) * 3 * time.Second) // 0, 3 and 6: still good, and over
 		a := w.get(t, w.gitea.URL+"/api/v1/user", "default")
 		if a.StatusCode != http.StatusOK || !strings.Contains(a.Body, `"login":"alice"`) {
 			t.Fatalf("round %d: %d %s", round, a.StatusCode, a.Body)
 		}
-		time.Sleep(4 * time.Second)
 	}
+	time.Sleep(6 * time.Second)
+	w.get(t, w.gitea.URL+"/api/v1/user", "default").status(t, "by the second refresh", http.StatusOK)
 	w.introspected(t)
 	w.spent(t, id, secret)
 	if strings.Contains(w.Log()+c.Log(), secret) {
