@@ -51,13 +51,22 @@ func (v verdict) counted(n int) verdict {
 	return v
 }
 
-// maxSaying bounds what is told of a provider's words, in bytes.
-const maxSaying = 400
+// maxDetail bounds a detail, which may have a provider's words in it, in bytes.
+const maxDetail = 1000
+
+// clipped is text of that length at most. Nothing is cut before our secrets are
+// out of it: a half of one would stay.
+func clipped(text string) string {
+	if len(text) <= maxDetail {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxDetail], "") + " ..."
+}
 
 // saying adds what the provider says of it, in printable characters; nothing to a
 // text that is empty.
 func (v verdict) saying(text string) verdict {
-	text = strings.TrimSpace(strings.Map(printable, text[:min(len(text), maxSaying)]))
+	text = strings.TrimSpace(strings.Map(printable, text))
 	if text == "" {
 		return v
 	}
@@ -114,6 +123,17 @@ func worst(all map[string]verdict) verdict {
 
 // named joins names for people.
 func named(names []string) string { return strings.Join(names, ", ") }
+
+// maxFew bounds how many names are told of those that are there.
+const maxFew = 20
+
+// few names the first of many.
+func few(names []string) string {
+	if len(names) <= maxFew {
+		return named(names)
+	}
+	return named(names[:maxFew]) + " and " + strconv.Itoa(len(names)-maxFew) + " more"
+}
 
 // several counts things for people.
 func several(n int, one, more string) string {

@@ -41,6 +41,12 @@ var probes = map[string]probe{
 	"microsoft":  microsoftProbe,
 	"github":     githubProbe,
 	"gitlab":     gitlabProbe,
+	"stripe":     stripeProbe,
+	"atlassian":  atlassianProbe,
+	"jira":       jiraProbe,
+	"zoom":       zoomProbe,
+	"notion":     notionProbe,
+	"shopify":    shopifyProbe,
 }
 
 // probeOf gives the probe of a provider; the zero probe where it has none.

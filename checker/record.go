@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -159,7 +160,15 @@ func (r *recorder) taken() []Step {
 func (r *recorder) redact(s string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return secret.Redact(s, r.secrets...)
+	return r.hide(s)
+}
+
+// partial is a key as some providers quote it: stars for the most of it.
+var partial = regexp.MustCompile(`[0-9A-Za-z_-]*\*{3,}[0-9A-Za-z_-]*`)
+
+// hide replaces our secrets in s, and keys of which it shows a part.
+func (r *recorder) hide(s string) string {
+	return partial.ReplaceAllString(secret.Redact(s, r.secrets...), secret.Redacted)
 }
 
 // url gives u without its user information and our secrets.
@@ -181,7 +190,7 @@ func (r *recorder) headers(h http.Header, hidden func(string) bool) map[string]s
 			m[name] = secret.Redacted
 			continue
 		}
-		m[name] = secret.Redact(strings.Join(values, ", "), r.secrets...)
+		m[name] = r.hide(strings.Join(values, ", "))
 	}
 	return m
 }
@@ -238,7 +247,7 @@ func (r *recorder) excerpt(h http.Header, p *peeked) string {
 	if len(b) == peekLimit {
 		b = b[:max(0, len(b)-r.longest())]
 	}
-	s := secret.Redact(strings.ToValidUTF8(string(b), "\uFFFD"), r.secrets...)
+	s := r.hide(strings.ToValidUTF8(string(b), "\uFFFD"))
 	if len(s) <= excerptLimit {
 		return s
 	}

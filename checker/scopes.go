@@ -45,7 +45,7 @@ func missing(want, granted []string, contains implied) []string {
 // compareScopes judges what was granted by what is needed.
 func compareScopes(want, granted []string, contains implied) verdict {
 	lacks := missing(want, granted, contains)
-	has := "granted: " + named(sortedUnique(granted))
+	has := "granted: " + few(sortedUnique(granted))
 	if len(granted) == 0 {
 		has = "none is granted"
 	}

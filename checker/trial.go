@@ -96,13 +96,13 @@ func (t *trial) run(ctx context.Context) {
 }
 
 func (t *trial) redacted(v verdict) verdict {
-	v.detail = t.rec.redact(v.detail)
+	v.detail = clipped(t.rec.redact(v.detail))
 	for i, s := range v.missing {
 		v.missing[i] = t.rec.redact(s)
 	}
 	if v.fault != nil && v.fault.Detail != "" {
 		f := *v.fault
-		f.Detail = t.rec.redact(f.Detail)
+		f.Detail = clipped(t.rec.redact(f.Detail))
 		v.fault = &f
 	}
 	return v
