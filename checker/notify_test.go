@@ -436,8 +436,8 @@ func TestNotifierFile(t *testing.T) {
 		if err := os.WriteFile(h.file, []byte(`{"`+mainRef+`":null,"x":{"broken":true}}`), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, stop = h.run()
 		h.checked(checker.OK)
+		_, stop = h.run()
 		h.expect("odd", time.Minute, "broken")
 		stop()
 	})

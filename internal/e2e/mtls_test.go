@@ -37,6 +37,9 @@ server {
 	_, port, _ := strings.Cut(n.Addr["tls"], ":")
 	c.url = "https://localhost:" + port
 	c.Daemon = testserver.Sallyport(t, open+`
+[checks]
+interval = "0"
+expiry_warning = "1h" # the certificates are of a day
 [[provider]]
 name = "bank"
 hosts = ["localhost:`+port+`"]
