@@ -119,7 +119,7 @@ func checksExample(t *testing.T, language, text string) string {
 // again: over restarts, and while the receiver is away.
 func TestWebhook(t *testing.T) {
 	t.Parallel()
-	testserver.Took(t, "openssl "+testserver.Version("openssl", "version"))
+	testserver.Took(t, "OpenSSL "+testserver.Version("openssl", "version"))
 	api, h := newCounted(t), newHook(t)
 	w := &world{Daemon: testserver.Sallyport(t, "[log]\nlevel = \"debug\"\n"+h.config()+api.api("[provider.verify]\npath = \"/me\"\n[checks]\ninterval = \"1s\"\n"))}
 	const ref = "default/production/api/main"
