@@ -35,8 +35,12 @@ type reply struct {
 	body   []byte // 64 KiB at most
 	means  provider.Meaning
 	place  string // where the provider looks for the credential, if a refusal tells; else empty
+	vast   bool   // the body did not end where an answer of an API would
 	fault  *fault.Fault
 }
+
+// none reports whether nothing was asked yet.
+func (r reply) none() bool { return r.status == 0 && r.fault == nil }
 
 // good reports whether the answer is what was asked for.
 func (r reply) good() bool {
@@ -106,7 +110,7 @@ func join(base *url.URL, path string) *url.URL {
 	if err != nil {
 		return nil
 	}
-	u := base.JoinPath(ref.Path)
+	u := base.JoinPath(ref.EscapedPath())
 	u.RawQuery = ref.RawQuery
 	return u
 }
@@ -143,7 +147,15 @@ func (a *asker) request(ctx context.Context, method string, to *url.URL, body st
 	if req.Header.Get("User-Agent") == "" {
 		req.Header.Set("User-Agent", userAgent)
 	}
-	a.rec.begin(stepVerify, a.inj.Owns, injected(before, req)...)
+	name := stepProbe
+	if a.first.none() {
+		name = stepVerify
+	}
+	ours := injected(before, req)
+	if kind, _ := auth.Lookup(auth.TypeOf(a.p, a.cred)); kind.Grant != "" {
+		ours = append(ours, a.inj.Carries())
+	}
+	a.rec.begin(name, a.inj.Owns, ours...)
 	return req, nil
 }
 
@@ -167,9 +179,21 @@ func (a *asker) read(resp *http.Response, err error) reply {
 	}
 	start := body[:min(len(body), provider.PeekSize)]
 	return reply{
-		status: resp.StatusCode, header: resp.Header, body: body,
+		status: resp.StatusCode, header: resp.Header, body: body, vast: vast(resp),
 		means: a.p.Meaning(resp, start), place: a.p.PlaceHint(resp, start),
 	}
+}
+
+// bodyLimit is how much an answer of an API to a check may hold.
+const bodyLimit = 1 << 20
+
+// vast reports whether a body goes on beyond that; it reads no further.
+func vast(resp *http.Response) bool {
+	if resp.ContentLength > bodyLimit {
+		return true
+	}
+	n, _ := io.Copy(io.Discard, io.LimitReader(resp.Body, bodyLimit-peekLimit)) // an end that breaks off is one
+	return n == bodyLimit-peekLimit
 }
 
 // base is where the API of the credential is: its url, else the provider's base

@@ -10,13 +10,13 @@ import (
 // defaultWarning is how long before its end a check warns where nothing is said.
 const defaultWarning = 14 * 24 * time.Hour
 
-// judgeExpiry judges when somebody must renew the credential.
+// judgeExpiry judges when somebody must renew a credential that the provider takes.
 func judgeExpiry(end, now time.Time, ahead time.Duration) verdict {
 	left := end.Sub(now)
 	when := end.UTC().Format(time.DateOnly)
 	switch {
 	case left <= 0:
-		return verdict{status: Error, detail: "it ended on " + when, fault: fault.New(fault.CredentialsRejected, "it ended on "+when, nil)}
+		return warning(fault.ExpiresSoon, "by its own date it ended on "+when+", though the provider takes it")
 	case left <= ahead:
 		return warning(fault.ExpiresSoon, fmt.Sprintf("it ends in %s, on %s", days(left), when))
 	}

@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/auth"
+	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/provider"
 )
 
 // githubProbe asks GitHub.com and GitHub Enterprise Server. A check takes eight
 // requests at most.
-var githubProbe = probe{ask: askGitHub, explain: explainGitHub, contains: tree(githubScopes)}
+var githubProbe = probe{ask: askGitHub, explain: explainGitHub, contains: tree(githubScopes), shows: []string{"login", "id", "total_count"}}
 
 // githubScopes are those of classic tokens and OAuth apps that contain others, as
 // GitHub's page on scopes nests them.
@@ -188,7 +189,7 @@ func githubExpiry(a *asker, kind githubKind, h http.Header) {
 	}
 	for _, layout := range githubEnds {
 		if at, err := time.Parse(layout, text); err == nil {
-			a.ends(at)
+			a.ends(credential.Ending(at))
 			return
 		}
 	}

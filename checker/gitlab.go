@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/auth"
+	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/provider"
 )
 
 // gitlabProbe asks GitLab.com and self-managed GitLab.
-var gitlabProbe = probe{ask: askGitLab, explain: explainGitLab, contains: tree(map[string][]string{
+var gitlabProbe = probe{ask: askGitLab, explain: explainGitLab, shows: []string{"id", "username"}, contains: tree(map[string][]string{
 	"api":      {"read_api"},
 	"read_api": {"read_user"},
 })}
@@ -71,7 +72,7 @@ func askAccessToken(ctx context.Context, a *asker) reply {
 	case err != nil:
 		a.note(Expiry, unverifiable("GitLab tells its end in a form that is not known here"))
 	default:
-		a.ends(end)
+		a.ends(credential.Ending(end))
 	}
 	return r
 }
@@ -101,10 +102,11 @@ func askOAuthToken(ctx context.Context, a *asker) reply {
 	if k, _ := auth.Lookup(auth.TypeOf(a.p, a.cred)); k.Grant != "" {
 		return r // the daemon renews it
 	}
-	if left := cmp.Or(info.ExpiresIn, info.Before); left != nil {
-		a.ends(a.now().Add(time.Duration(*left) * time.Second))
-	} else {
+	switch left := cmp.Or(info.ExpiresIn, info.Before); {
+	case left == nil:
 		a.ends(time.Time{})
+	case *left > 0 && *left < int64(maxLife/time.Second):
+		a.ends(a.now().Add(time.Duration(*left) * time.Second))
 	}
 	return r
 }

@@ -85,7 +85,7 @@ func TestGitLab(t *testing.T) {
 			"/projects", played{status: 403, body: `{"error":"insufficient_scope","error_description":"The request requires higher privileges than provided by the access token.","scope":"api read_api"}`}),
 			status: checker.Warning, line: checker.Scopes, want: checker.Warning, code: fault.InsufficientScope, missing: "read_api read_user", count: -1},
 		{name: "ends in 13 days", answers: asking("/personal_access_tokens/self", self(`"api"`, date(13*day+day/2))), status: checker.Warning, line: checker.Expiry, want: checker.Warning, code: fault.ExpiresSoon, count: 5},
-		{name: "ends at the beginning of that day", answers: asking("/personal_access_tokens/self", self(`"api"`, date(0))), status: checker.Error, line: checker.Expiry, want: checker.Error, code: fault.CredentialsRejected, count: 5},
+		{name: "ends at the beginning of that day", answers: asking("/personal_access_tokens/self", self(`"api"`, date(0))), status: checker.Warning, line: checker.Expiry, want: checker.Warning, code: fault.ExpiresSoon, count: 5},
 		{name: "does not end", answers: asking("/personal_access_tokens/self", self(`"api"`, "null")), status: checker.OK, line: checker.Expiry, want: checker.OK, count: 5, says: "does not end"},
 		{name: "an end in another form", answers: asking("/personal_access_tokens/self", self(`"api"`, "tomorrow")), status: checker.Warning, line: checker.Expiry, want: checker.Unverifiable, count: 5},
 		{name: "revoked", answers: asking("/personal_access_tokens/self", played{body: `{"revoked":true,"scopes":["api"],"active":false,"expires_at":null}`}),

@@ -46,8 +46,8 @@ func TestGoogle(t *testing.T) {
 		{"tokeninfo does not know a token that works", good, invalid, nil, wanted{overall: checker.Warning, authorization: checker.Warning}},
 		{"tokeninfo is throttled", good, says(429, `{}`), []string{contactsScope}, wanted{overall: checker.Warning, authorization: checker.OK, scopes: checker.Unverifiable, code: fault.UpstreamRateLimited}},
 		{"tokeninfo answers HTML", good, says(200, `<html>`, "Content-Type", "text/html"), []string{contactsScope}, wanted{overall: checker.Warning, authorization: checker.OK, scopes: checker.Unverifiable, code: fault.UpstreamInvalid}},
-		{"401 UNAUTHENTICATED", googleError(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.", "ACCESS_TOKEN_EXPIRED", ""), invalid, nil, wanted{overall: checker.Error, authorization: checker.Error, code: fault.CredentialsRejected, detail: "invalid authentication credentials"}},
-		{"401 authError", googleOld(401, "authError", "Invalid Credentials"), invalid, nil, wanted{overall: checker.Error, authorization: checker.Error, code: fault.CredentialsRejected, detail: "Invalid Credentials"}},
+		{"401 UNAUTHENTICATED", googleError(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.", "ACCESS_TOKEN_EXPIRED", ""), invalid, nil, wanted{overall: checker.Warning, authorization: checker.Unverifiable, detail: "invalid authentication credentials"}},
+		{"401 authError", googleOld(401, "authError", "Invalid Credentials"), invalid, nil, wanted{overall: checker.Warning, authorization: checker.Unverifiable, detail: "Invalid Credentials"}},
 		{"403 ACCESS_TOKEN_SCOPE_INSUFFICIENT", googleError(403, "PERMISSION_DENIED", "Request had insufficient authentication scopes.", "ACCESS_TOKEN_SCOPE_INSUFFICIENT", ""), info(sheetsScope), nil, scope.saying("granted: " + sheetsScope)},
 		{"403 insufficientPermissions", googleOld(403, "insufficientPermissions", "Insufficient Permission"), info(sheetsScope), nil, scope},
 		{"403 that names what is needed too", googleOld(403, "insufficientPermissions", "Insufficient Permission"), info(sheetsScope), []string{contactsScope}, wanted{overall: checker.Warning, authorization: checker.OK, scopes: checker.Warning, missing: contactsScope, login: "ann@example.com", code: fault.InsufficientScope}},
@@ -91,7 +91,7 @@ func TestGoogleWithoutVerifyRequest(t *testing.T) {
 		want wanted
 	}{
 		{"active", says(200, `{"scope":"`+sheetsScope+`","exp":4102444800,"email":"ann@example.com"}`), wanted{overall: checker.OK, authorization: checker.OK, scopes: checker.OK, login: "ann@example.com"}},
-		{"revoked", says(400, `{"error":"invalid_token","error_description":"Invalid Value"}`), wanted{overall: checker.Error, authorization: checker.Error, code: fault.CredentialsRejected}},
+		{"revoked", says(400, `{"error":"invalid_token","error_description":"Invalid Value"}`), wanted{overall: checker.Warning, authorization: checker.Unverifiable}},
 		{"throttled", says(429, `{}`), wanted{overall: checker.Unknown, authorization: checker.Unverifiable, code: fault.UpstreamRateLimited}},
 		{"another 400", says(400, `{"error":"invalid_request"}`), wanted{overall: checker.Warning, authorization: checker.Unverifiable, code: fault.UpstreamInvalid}},
 	} {

@@ -70,6 +70,9 @@ func (a *asker) judgeMeaning(r reply) verdict {
 		if r.place != "" {
 			v.detail += "; " + r.place
 		}
+		if a.probe.explain == nil {
+			v = v.saying(description(r))
+		}
 		return v
 	default:
 		return verdict{status: Error, detail: r.String(), fault: fault.New(code, "", nil)}
@@ -123,6 +126,12 @@ func (a *asker) judgeStatus(r reply) verdict {
 		v.detail = "the provider answered " + statusText(s) + " with a web page where an API would answer"
 	case s < http.StatusMultipleChoices && denies(r.header, r.body):
 		v.detail = r.String() + " that is not known here"
+	case s < http.StatusMultipleChoices && r.vast:
+		v.detail = r.String() + " with more than 1 MiB, which is no answer to a verify request"
+	case s < http.StatusMultipleChoices && garbled(r):
+		v.detail = r.String() + " with something else than the JSON that it says it is"
+	case s < http.StatusMultipleChoices && !a.probe.proves(r):
+		v.detail = r.String() + " without what it tells of a credential that it takes"
 	case s < http.StatusMultipleChoices:
 		a.account = account(r.header, r.body)
 		return ok(r.String())
@@ -137,6 +146,26 @@ func (a *asker) judgeStatus(r reply) verdict {
 		v.detail += "; try again later"
 	}
 	return v
+}
+
+// garbled reports whether a body says that it is JSON, and is not.
+func garbled(r reply) bool {
+	t, _, _ := mime.ParseMediaType(r.header.Get("Content-Type"))
+	return strings.HasSuffix(t, "json") && len(r.body) > 0 && len(r.body) < peekLimit && !json.Valid(r.body)
+}
+
+// description is what an answer says of its error (RFC 6750 section 3); empty: nothing.
+func description(r reply) string {
+	for _, c := range provider.ParseChallenges(r.header.Values("WWW-Authenticate")) {
+		if s := c.Params["error_description"]; s != "" {
+			return s
+		}
+	}
+	var body struct {
+		Description string `json:"error_description"`
+	}
+	_ = json.Unmarshal(r.body, &body) // what is no JSON says nothing
+	return body.Description
 }
 
 func statusText(status int) string {

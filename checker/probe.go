@@ -2,6 +2,8 @@ package checker
 
 import (
 	"context"
+	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/provider"
@@ -23,11 +25,22 @@ type probe struct {
 	// verify gives the verify request in place of the provider's, where the kind of
 	// token decides; nil: the provider's.
 	verify func(a *asker, v provider.Verify) provider.Verify
+	// shows are members of a JSON answer to the verify request of which one must be
+	// there: without any it is no answer of this API. Nil: any answer will do.
+	shows []string
 	// contains tells which scopes are contained in one; nil: none.
 	contains implied
 	// clientAuth is how the client proves itself at the introspection endpoint; empty:
 	// as at the token endpoint.
 	clientAuth string
+}
+
+// proves reports whether a good answer is one that the provider gives to a
+// credential that it takes.
+func (p probe) proves(r reply) bool {
+	var m map[string]json.RawMessage
+	_ = json.Unmarshal(r.body, &m) // what is no object shows nothing
+	return p.shows == nil || slices.ContainsFunc(p.shows, func(name string) bool { return m[name] != nil })
 }
 
 // probes by the provider's name, or by what stands before the first dash of it.

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -23,6 +22,7 @@ import (
 const (
 	peekLimit    = 64 << 10
 	excerptLimit = 2 << 10
+	headerLimit  = 1 << 10
 	maxSteps     = 24
 )
 
@@ -30,6 +30,7 @@ const (
 const (
 	stepToken      = "token"
 	stepVerify     = "verify"
+	stepProbe      = "probe" // what is asked of a credential that was taken
 	stepIntrospect = "introspection"
 	stepDiscover   = "discovery"
 )
@@ -138,7 +139,7 @@ func (r *recorder) response(s *Step, resp *http.Response, p *peeked, err error) 
 		return
 	}
 	s.Status = resp.StatusCode
-	s.ResponseHeaders = r.headers(resp.Header, func(h string) bool { return h == "Set-Cookie" })
+	s.ResponseHeaders = r.headers(resp.Header, holding)
 	if (r.name == stepToken || r.name == stepIntrospect) && resp.StatusCode < http.StatusMultipleChoices {
 		s.Detail = "the answer may hold a token and is not shown"
 		return
@@ -190,13 +191,13 @@ func (r *recorder) headers(h http.Header, hidden func(string) bool) map[string]s
 			m[name] = secret.Redacted
 			continue
 		}
-		m[name] = r.hide(strings.Join(values, ", "))
+		m[name] = within(r.hide(strings.Join(values, ", ")), headerLimit)
 	}
 	return m
 }
 
 // told are the form members of a token request that are no secret.
-var told = []string{"grant_type", "scope", "audience", "resource"}
+var told = []string{"grant_type", "scope", "audience", "resource", "token_type_hint"}
 
 // proofs are the form members that are made for one request, were just given, or
 // come from a file: no field of the record holds them.
@@ -247,15 +248,8 @@ func (r *recorder) excerpt(h http.Header, p *peeked) string {
 	if len(b) == peekLimit {
 		b = b[:max(0, len(b)-r.longest())]
 	}
-	s := r.hide(strings.ToValidUTF8(string(b), "\uFFFD"))
-	if len(s) <= excerptLimit {
-		return s
-	}
-	cut := excerptLimit
-	for cut > 0 && !utf8.RuneStart(s[cut]) {
-		cut--
-	}
-	return s[:cut]
+	s := readable(r.hide(strings.ToValidUTF8(string(b), "\uFFFD")))
+	return within(members.ReplaceAllString(s, "${1}"+secret.Redacted+`"`), excerptLimit)
 }
 
 // longest is how many bytes the longest secret takes in its longest form.

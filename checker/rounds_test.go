@@ -394,7 +394,7 @@ func TestRoundsExpiry(t *testing.T) {
 		ends := time.Now().Add(17 * 24 * time.Hour)
 		w.add("main", jwt(ends))
 		stop := w.run(t)
-		time.Sleep(20 * 24 * time.Hour)
+		time.Sleep(17 * 24 * time.Hour)
 		stop()
 		lines := strings.Count(w.log.String(), `level=WARN msg="a credential ends soon" credential=acme/production/api/main`)
 		if lines < 13 || lines > 15 {

@@ -15,7 +15,6 @@ func TestSalesforce(t *testing.T) {
 	failed := func(status int, code, message string) http.HandlerFunc {
 		return says(status, `[{"message":"`+message+`","errorCode":"`+code+`"}]`)
 	}
-	rejected := wanted{overall: checker.Error, authorization: checker.Error, code: fault.CredentialsRejected}
 	good := wanted{overall: checker.OK, authorization: checker.OK, scopes: checker.OK, login: "ann@acme.example", kind: "standard"}
 	for _, tc := range []struct {
 		name               string
@@ -28,8 +27,8 @@ func TestSalesforce(t *testing.T) {
 		{"full contains others", says(200, who), says(200, `{"active":true,"scope":"full"}`), []string{"api", "visualforce", "email"}, good},
 		{"full gives no refresh token", says(200, who), says(200, `{"active":true,"scope":"full"}`), []string{"refresh_token"}, wanted{overall: checker.Warning, authorization: checker.OK, scopes: checker.Warning, missing: "refresh_token", login: "ann@acme.example", kind: "standard", code: fault.InsufficientScope}},
 		{"a scope is missing", says(200, who), says(200, active), []string{"api", "pardot_api"}, wanted{overall: checker.Warning, authorization: checker.OK, scopes: checker.Warning, missing: "pardot_api", login: "ann@acme.example", kind: "standard", code: fault.InsufficientScope}},
-		{"session expired", failed(401, "INVALID_SESSION_ID", "Session expired or invalid"), nil, nil, rejected.saying("Session expired or invalid")},
-		{"the identity service's word for it", says(403, "Bad_OAuth_Token", "Content-Type", "text/html;charset=UTF-8"), nil, nil, rejected.saying("Bad_OAuth_Token")},
+		{"session expired", failed(401, "INVALID_SESSION_ID", "Session expired or invalid"), nil, nil, wanted{overall: checker.Warning, authorization: checker.Unverifiable}.saying("Session expired or invalid")},
+		{"the identity service's word for it", says(403, "Bad_OAuth_Token", "Content-Type", "text/html;charset=UTF-8"), nil, nil, wanted{overall: checker.Warning, authorization: checker.Unverifiable}.saying("Bad_OAuth_Token")},
 		{"the same code for a scope", failed(401, "INVALID_SESSION_ID", "This session is not valid for use with the specified REST API endpoint. One of the following scopes is required: Manage user data via APIs, Full access"), says(200, `{"active":true,"scope":"id"}`), []string{"api"}, wanted{overall: checker.Warning, authorization: checker.OK, scopes: checker.Warning, missing: "api", code: fault.InsufficientScope, detail: "Manage user data via APIs, Full access"}},
 		{"REQUEST_LIMIT_EXCEEDED", failed(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."), nil, nil, wanted{overall: checker.Unknown, authorization: checker.Unverifiable, code: fault.QuotaExceeded, detail: "TotalRequests Limit exceeded."}},
 		{"INSUFFICIENT_ACCESS", failed(403, "INSUFFICIENT_ACCESS", "insufficient access rights"), says(200, active), nil, wanted{overall: checker.Warning, authorization: checker.OK, scopes: checker.OK, login: "ann@acme.example", code: fault.InsufficientPermission}},

@@ -8,7 +8,7 @@ import (
 )
 
 // slackProbe reads the answer to auth.test, which needs no scope.
-var slackProbe = probe{ask: askSlack, explain: explainSlack}
+var slackProbe = probe{ask: askSlack, explain: explainSlack, shows: []string{"ok"}}
 
 func askSlack(_ context.Context, a *asker, first reply) {
 	if _, told := first.header["X-Oauth-Scopes"]; told && first.good() {

@@ -130,7 +130,7 @@ func (t *trial) try(ctx context.Context) verdict {
 		t.expires = inj.Ends
 	}
 	a := &asker{trial: t, inj: inj, needs: t.p.Needs, probe: probeOf(t.p.Name)}
-	v := a.verify(ctx)
+	v := a.lapsed(a.verify(ctx))
 	if accepted := v.status == OK || v.status == Warning; accepted {
 		a.explore(ctx)
 	}
@@ -138,6 +138,15 @@ func (t *trial) try(ctx context.Context) verdict {
 		return told
 	}
 	return v
+}
+
+// lapsed takes the refusal of an access token for what it is where a refresh token
+// stands beside it: the token has lived, and whether the grant does is not known.
+func (a *asker) lapsed(v verdict) verdict {
+	if v.fault == nil || v.fault.Code != fault.CredentialsRejected || a.cred.Field("refresh_token").Empty() || !a.material().Renews() {
+		return v
+	}
+	return unverifiable(v.detail + "; that is the access token that is held; a refresh token stands beside it, which brings the next and is not spent to find out: sallyport credential refresh " + a.cred.Ref.String())
 }
 
 // mint makes an injector. A refresh token is never spent: whoever keeps it for

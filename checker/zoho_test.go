@@ -18,7 +18,6 @@ func TestZoho(t *testing.T) {
 		return says(status, `{"code":"`+code+`","details":{},"message":"`+message+`","status":"error"}`)
 	}
 	good := wanted{overall: checker.OK, authorization: checker.OK, scopes: checker.OK, login: "ann@acme.example", kind: "Administrator"}
-	rejected := wanted{overall: checker.Error, authorization: checker.Error, code: fault.CredentialsRejected}
 	for _, tc := range []struct {
 		name               string
 		verify, introspect http.HandlerFunc
@@ -31,8 +30,8 @@ func TestZoho(t *testing.T) {
 		{"204, nothing there", says(204, ``), says(200, active), nil, wanted{overall: checker.OK, authorization: checker.OK, scopes: checker.OK}},
 		{"Mail's account", says(200, `{"status":{"code":200},"data":[{"primaryEmailAddress":"ann@acme.example","accountId":"1"}]}`), says(200, active), nil, wanted{overall: checker.OK, authorization: checker.OK, scopes: checker.OK, login: "ann@acme.example"}},
 		{"Books' organization", says(200, `{"code":0,"message":"success","organizations":[{"organization_id":"10","name":"Acme"}]}`), says(200, active), nil, wanted{overall: checker.OK, authorization: checker.OK, scopes: checker.OK, login: "Acme", kind: "organization"}},
-		{"AUTHENTICATION_FAILURE", failed(401, "AUTHENTICATION_FAILURE", "Authentication failed"), nil, nil, rejected.saying("AUTHENTICATION_FAILURE")},
-		{"INVALID_TOKEN", failed(401, "INVALID_TOKEN", "invalid oauth token"), nil, nil, rejected.saying("another data centre than eu")},
+		{"AUTHENTICATION_FAILURE", failed(401, "AUTHENTICATION_FAILURE", "Authentication failed"), nil, nil, wanted{overall: checker.Warning, authorization: checker.Unverifiable}.saying("AUTHENTICATION_FAILURE")},
+		{"INVALID_TOKEN", failed(401, "INVALID_TOKEN", "invalid oauth token"), nil, nil, wanted{overall: checker.Warning, authorization: checker.Unverifiable}.saying("another data centre than eu")},
 		{"OAUTH_SCOPE_MISMATCH", failed(401, "OAUTH_SCOPE_MISMATCH", "Unauthorized"), says(200, `{"active":true,"scope":"ZohoCRM.modules.READ"}`), []string{"ZohoCRM.users.READ"}, wanted{overall: checker.Warning, authorization: checker.OK, scopes: checker.Warning, missing: "ZohoCRM.users.READ", code: fault.InsufficientScope, detail: "granted: ZohoCRM.modules.READ"}},
 		{"NO_PERMISSION", failed(403, "NO_PERMISSION", "permission denied"), says(200, active), nil, wanted{overall: checker.Warning, authorization: checker.OK, scopes: checker.OK, code: fault.InsufficientPermission}},
 		{"429", says(429, `{}`), nil, nil, wanted{overall: checker.Unknown, authorization: checker.Unverifiable, code: fault.UpstreamRateLimited}},
