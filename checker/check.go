@@ -135,7 +135,7 @@ func (c *Checker) Fields(typ string) (fields []string, ok bool) {
 // check, and its fault that check's.
 func (t *trial) report() *Report {
 	w := worst(t.lines)
-	r := &Report{Status: w.status, Account: t.account, Fault: NewFault(w.fault)}
+	r := &Report{Status: w.status, Account: t.account, Fault: NewFault(t.about(w.fault))}
 	switch {
 	case w.unknown:
 		r.Status = Unknown
@@ -152,4 +152,21 @@ func (t *trial) report() *Report {
 		r.ExpiresAt = &at
 	}
 	return r
+}
+
+// about names the credential of a fault, and tells what is missing of a scope as its
+// type can mend it.
+func (t *trial) about(f *fault.Fault) *fault.Fault {
+	if f == nil {
+		return nil
+	}
+	typ := auth.TypeOf(t.p, t.cred)
+	switch kind, _ := auth.Lookup(typ); {
+	case f.Code != fault.InsufficientScope || grantedByConsent[typ]:
+	case kind.Grant == "":
+		f = f.Of(fault.KeyScope)
+	default:
+		f = f.Of(fault.ClientScope)
+	}
+	return f.On(t.cred.Ref.String(), t.p.Name)
 }

@@ -38,6 +38,8 @@ type Report struct {
 
 	ends    time.Time // when somebody must act; zero: not known, or never
 	version int       // of the record; 0: it was not stored
+
+	restored bool // it was made before this start
 }
 
 // code of the fault; empty where there is none.
@@ -78,7 +80,7 @@ func NewFault(f *fault.Fault) *Fault {
 		return nil
 	}
 	d := f.Diagnosis()
-	return &Fault{Code: d.Code, Cause: d.Cause, Remedy: d.Remedy, Actor: d.Actor, Detail: f.Detail}
+	return &Fault{Code: d.Code, Cause: d.Cause, Remedy: f.Remedy(), Actor: d.Actor, Detail: f.Detail}
 }
 
 // Step is one request that the check sent, or a part of a database's login, redacted.

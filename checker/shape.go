@@ -27,7 +27,7 @@ var (
 	pem        = regexp.MustCompile(`-----BEGIN `)
 )
 
-// keyField are the fields that hold a key or token as providers make them: one word.
+// keyFields are the fields that hold a key or token as providers make them: one word.
 var keyFields = []string{"token", "api_key", "api_secret", "access_token", "refresh_token", "client_secret", "secret_access_key"}
 
 // looks are what keys of a provider look like, as it says itself or as scanners
@@ -122,7 +122,7 @@ func (t *trial) kindOfKey(kind auth.Kind) []defect {
 		}
 		switch {
 		case known.trial != nil && v.Matches(known.trial) && t.cred.Ref.Environment == "production":
-			found = append(found, defect{fault.WrongSurface, fault.KeyOfOther, "it is a key of the test mode, in the environment production", true})
+			found = append(found, defect{fault.WrongSurface, fault.KeyOfOther, "the environment is production, and the key is of the test mode", true})
 		case ok && !v.Matches(known.like):
 			found = append(found, defect{fault.CredentialsRejected, "", "keys of " + t.p.Name + " look otherwise (" + known.hint + ")", false})
 		}

@@ -32,6 +32,12 @@ const (
 	KeyOfOther Kind = "other_key"
 )
 
+// Kinds of insufficient_scope where nobody consents.
+const (
+	KeyScope    Kind = "key_scope"
+	ClientScope Kind = "client_scope"
+)
+
 // Variant is what a Kind means; it takes the place of what its Code does.
 type Variant struct {
 	Kind   Kind
@@ -58,6 +64,22 @@ func (d Diagnosis) of(k Kind) Diagnosis {
 var kinds = map[Code][]Variant{
 	TLSCertificate:           certificateKinds,
 	TokenEndpointUnreachable: certificateKinds[:certificatesOnly],
+	InsufficientScope: {
+		{
+			Kind:  KeyScope,
+			Cause: "The provider takes the token, but scopes are missing that are needed.",
+			Remedy: []string{
+				"Make a token that has the missing scopes at the provider, or add them to this one where it lets you, and store it: sallyport credential edit REF.",
+			},
+		},
+		{
+			Kind:  ClientScope,
+			Cause: "The provider takes the token, but scopes are missing that are needed.",
+			Remedy: []string{
+				"Add the missing scopes to the OAuth client at the provider, and ask for them: set the field scope of the credential, or scopes of [provider.oauth2].",
+			},
+		},
+	},
 	CredentialMisplaced: {
 		{
 			Kind: KeyPasted, Actor: User,

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"regexp"
 	"strconv"
 	"time"
 )
@@ -35,9 +36,25 @@ func (f *Fault) Problem(requestID string) Problem {
 	}
 	return Problem{
 		Type: "urn:sallyport:fault:" + string(d.Code), Title: d.Title, Status: f.Status(), Detail: detail,
-		Code: d.Code, Cause: d.Cause, Remedy: d.Remedy, Actor: d.Actor,
+		Code: d.Code, Cause: d.Cause, Remedy: f.Remedy(), Actor: d.Actor,
 		Credential: f.Credential, Provider: f.Provider, RequestID: requestID,
 	}
+}
+
+// reference is what stands in remedies for the credential's.
+var reference = regexp.MustCompile(`\bREF\b`)
+
+// Remedy is the diagnosis', with the credential named where it is known.
+func (f *Fault) Remedy() []string {
+	remedy := f.Diagnosis().Remedy
+	if f.Credential == "" {
+		return remedy
+	}
+	named := make([]string, len(remedy))
+	for i, s := range remedy {
+		named[i] = reference.ReplaceAllLiteralString(s, f.Credential)
+	}
+	return named
 }
 
 // Status of our answer: the diagnosis', or 502 where it has none.
