@@ -78,8 +78,9 @@ func expiry(c *credential.Credential, st Status, rep *checker.Report) *time.Time
 	return nil
 }
 
+// when is a time as JSON has it; nil: there is none, or it cannot be told.
 func when(t time.Time) *time.Time {
-	if t.IsZero() {
+	if t = credential.Ending(t); t.IsZero() {
 		return nil
 	}
 	t = t.UTC().Truncate(time.Millisecond)

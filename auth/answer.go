@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
 )
 
@@ -223,7 +224,7 @@ func (a answer) life() time.Duration {
 	if s := seconds(a.ExpiresIn); s > 0 {
 		return lifeOf(s)
 	}
-	end := timeOf(a.ExpiresAt)
+	end := TimeOf(a.ExpiresAt)
 	if end.IsZero() {
 		end = jwtExpiry(a.AccessToken)
 	}
@@ -254,15 +255,16 @@ func lifeOf(s float64) time.Duration {
 	return time.Duration(s * float64(time.Second))
 }
 
-// timeOf reads RFC 3339 or Unix seconds; zero: neither.
-func timeOf(v any) time.Time {
+// TimeOf reads the end that a provider tells, RFC 3339 or Unix seconds, the latter
+// also as text; zero: it is neither, or does not end.
+func TimeOf(v any) time.Time {
 	if s, ok := v.(string); ok {
 		if t, err := time.Parse(time.RFC3339, s); err == nil {
-			return t
+			return credential.Ending(t)
 		}
 	}
 	if s := seconds(v); s > 0 && s < 1<<40 {
-		return time.Unix(int64(s), 0)
+		return credential.Ending(time.Unix(int64(s), 0))
 	}
 	return time.Time{}
 }
@@ -271,7 +273,7 @@ func timeOf(v any) time.Time {
 // is none. Nothing is verified: it only tells when the token is of no use.
 func jwtExpiry(token string) time.Time {
 	claims, _ := jwtClaims(token)
-	return timeOf(claims["exp"])
+	return TimeOf(claims["exp"])
 }
 
 // plain is the answer in the form of RFC 6749 section 5.1.

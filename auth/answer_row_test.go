@@ -86,7 +86,7 @@ func TestRowMalformedAnswers(t *testing.T) {
 			if err != nil || cl.State != "" || cl.Gen != 1 {
 				t.Errorf("RT-11: claim %+v, %v", cl, err)
 			}
-			if left := time.Until(timeOf(c.Field("expires_at").Reveal())); tc.life > 0 && (left > tc.life || left < tc.life-10*time.Second) {
+			if left := time.Until(TimeOf(c.Field("expires_at").Reveal())); tc.life > 0 && (left > tc.life || left < tc.life-10*time.Second) {
 				t.Errorf("OA-03, RT-11: it lives %v, want %v", left, tc.life)
 			}
 		})

@@ -23,7 +23,7 @@ func (i *Injector) Claims() (c Claims, ok bool) {
 	if !ok {
 		return Claims{}, false
 	}
-	return Claims{Audience: namesOf(m["aud"]), Scopes: namesOf(first(m, "scp", "scope")), Roles: namesOf(m["roles"]), Ends: timeOf(m["exp"])}, true
+	return Claims{Audience: namesOf(m["aud"]), Scopes: namesOf(first(m, "scp", "scope")), Roles: namesOf(m["roles"]), Ends: TimeOf(m["exp"])}, true
 }
 
 // jwtClaims reads the payload of a JSON Web Token. Nothing is verified.

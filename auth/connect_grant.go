@@ -67,7 +67,7 @@ func (c *connect) write(record *credential.Credential, g granted, r reply, now t
 // tellsLife reports whether an answer says when its token ends.
 func tellsLife(r reply) bool {
 	a := readAnswer(r)
-	return seconds(a.ExpiresIn) > 0 || !timeOf(a.ExpiresAt).IsZero() || !jwtExpiry(a.AccessToken).IsZero()
+	return seconds(a.ExpiresIn) > 0 || !TimeOf(a.ExpiresAt).IsZero() || !jwtExpiry(a.AccessToken).IsZero()
 }
 
 // store writes the grant into the record as it is by now: others may have

@@ -94,9 +94,9 @@ type token struct {
 // expires_in after created_at. ok is false where there is none.
 func tokenOf(c *credential.Credential) (t token, ok bool) {
 	get := func(f string) string { return c.Field(f).Reveal() }
-	t = token{access: get("access_token"), scheme: get("token_type"), made: timeOf(get("created_at")), expiry: timeOf(get("expires_at"))}
+	t = token{access: get("access_token"), scheme: get("token_type"), made: TimeOf(get("created_at")), expiry: TimeOf(get("expires_at"))}
 	if s := seconds(get("expires_in")); t.expiry.IsZero() && s > 0 && !t.made.IsZero() {
-		t.expiry = t.made.Add(lifeOf(s))
+		t.expiry = credential.Ending(t.made.Add(lifeOf(s)))
 	}
 	return t, t.access != ""
 }

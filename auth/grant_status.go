@@ -37,7 +37,7 @@ func GrantOf(p *provider.Provider, c *credential.Credential) GrantStatus {
 		return g.dead("the refresh token is of no use any more", c, p)
 	}
 	if end := cl.about(token).Ends; end != nil {
-		g.Ends = *end
+		g.Ends = credential.Ending(*end)
 	}
 	return g
 }

@@ -65,7 +65,7 @@ func Introspect(ctx context.Context, m Material, i *Injector, e Endpoint) (Intro
 			req.Header.Set(h.Name, h.Value)
 		}
 	}
-	return m.inspect(req)
+	return m.inspect(req, readIntrospection)
 }
 
 // AskAbout asks an API's own endpoint about the token that i carries: the token
@@ -88,7 +88,7 @@ func AskAbout(ctx context.Context, m Material, i *Injector, endpoint, member str
 	if err := i.Inject(req); err != nil {
 		return Introspection{}, err
 	}
-	told, err := m.inspect(req)
+	told, err := m.inspect(req, readAbout)
 	if errors.Is(err, fault.InvalidClient) { // no client was asked for
 		err = fault.New(fault.UpstreamInvalid, fault.From(err).Detail, nil)
 	}
@@ -142,8 +142,8 @@ func (m Material) provedBy(clientAuth string) Material {
 	return m
 }
 
-// inspect sends a question and reads its answer.
-func (m Material) inspect(req *http.Request) (Introspection, error) {
+// inspect sends a question and has its answer read.
+func (m Material) inspect(req *http.Request, read func([]byte, time.Time) (Introspection, bool)) (Introspection, error) {
 	if m.Client == nil || m.Client.Transport == nil {
 		return Introspection{}, fault.New(fault.Internal, "", errors.New("no client for introspection"))
 	}
@@ -160,7 +160,7 @@ func (m Material) inspect(req *http.Request) (Introspection, error) {
 	if f := unanswered(host, resp, body); f != nil {
 		return Introspection{}, atIntrospection(f)
 	}
-	told, ok := readIntrospection(body, m.now())
+	told, ok := read(body, m.now())
 	if !ok {
 		return Introspection{}, fault.New(fault.UpstreamInvalid, "introspection endpoint "+host+" answered with something else", nil)
 	}
@@ -185,23 +185,46 @@ func unanswered(host string, resp *http.Response, body []byte) *fault.Fault {
 	return fault.New(fault.UpstreamInvalid, "token endpoint "+host+" "+said, nil)
 }
 
-// readIntrospection reads the answer of RFC 7662, and what some servers put in
-// other words: a list of scopes, a life in seconds, the user. ok is false for an
-// object that has nothing of it.
-func readIntrospection(body []byte, now time.Time) (Introspection, bool) {
+// readIntrospection reads the answer of RFC 7662; ok is false for one that does not
+// say whether the token is active.
+func readIntrospection(body []byte, now time.Time) (told Introspection, ok bool) {
 	var m map[string]any
-	if json.Unmarshal(body, &m) != nil {
-		return Introspection{}, false
-	}
-	active, told := m["active"].(bool)
+	_ = json.Unmarshal(body, &m) // what is no object tells nothing
+	told = toldOf(m, now)
+	told.Active, ok = truth(m["active"])
+	return told, ok
+}
+
+// readAbout reads the answer of an API's own endpoint; ok is false for an object
+// that tells nothing of a token.
+func readAbout(body []byte, now time.Time) (told Introspection, ok bool) {
+	var m map[string]any
+	_ = json.Unmarshal(body, &m) // what is no object tells nothing
+	told = toldOf(m, now)
+	_, ok = truth(m["active"])
+	return told, ok || told.Scopes != nil
+}
+
+// toldOf reads the members of RFC 7662, and what some servers put in other words:
+// a list of scopes, a life in seconds, the user.
+func toldOf(m map[string]any, now time.Time) Introspection {
 	out := Introspection{
-		Active: active, Scopes: namesOf(first(m, "scope", "scopes")), Ends: timeOf(m["exp"]),
+		Scopes: namesOf(first(m, "scope", "scopes")), Ends: TimeOf(m["exp"]),
 		Account: cmp.Or(text(m, "username", "user", "email"), text(m, "sub")),
 	}
 	if s := seconds(m["expires_in"]); out.Ends.IsZero() && s > 0 {
 		out.Ends = now.Add(lifeOf(s))
 	}
-	return out, told || out.Scopes != nil
+	return out
+}
+
+// truth reads a boolean, which some servers write as text; ok is false for what is
+// none.
+func truth(v any) (is, ok bool) {
+	if is, ok := v.(bool); ok {
+		return is, true
+	}
+	return v == "true", v == "true" || v == "false"
 }
 
 // namesOf reads a list of names: a text with spaces or commas between, or an

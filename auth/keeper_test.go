@@ -204,7 +204,7 @@ func TestKeeperRotates(t *testing.T) {
 	if c.Field("refresh_token").Reveal() != "rt-2" || c.Field("expires_in").Reveal() != "600" || c.Field("scope").Reveal() != "a" || c.Field("token_type").Reveal() != "Bearer" {
 		t.Errorf("the store holds %v", c.Names())
 	}
-	if end := timeOf(c.Field("expires_at").Reveal()); time.Until(end) < 9*time.Minute || timeOf(c.Field("created_at").Reveal()).IsZero() {
+	if end := TimeOf(c.Field("expires_at").Reveal()); time.Until(end) < 9*time.Minute || TimeOf(c.Field("created_at").Reveal()).IsZero() {
 		t.Errorf("expires_at %v", end)
 	}
 	cl, err := claimOf(c)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/secret"
 )
@@ -32,7 +33,7 @@ func certified(k Kind) Kind {
 		if err != nil {
 			return nil, err
 		}
-		i.Certificate, i.Ends = cert, cert.Leaf.NotAfter
+		i.Certificate, i.Ends = cert, credential.Ending(cert.Leaf.NotAfter) // RFC 5280 section 4.1.2.5: the last second of 9999 is none
 		i.set = append(i.set, func(req *http.Request) error {
 			if req.URL.Scheme != "https" {
 				return about(m, fault.New(fault.CleartextRefused, "the credential is a client certificate, which only TLS can show", nil))
