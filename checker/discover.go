@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -19,15 +20,17 @@ import (
 const (
 	maxOffers = 256
 	offerLife = time.Hour
+	awayLife  = time.Minute // of what nobody knows for sure
 )
 
 // offers remembers where authorization servers are asked about tokens, by the
-// provider and the issuer; also that they offer nothing.
+// provider's entry and the issuer; also that they offer nothing, or are away.
 type offers = lru.Cache[string, offer]
 
 // offer is what an authorization server's metadata tells.
 type offer struct {
-	auth.Endpoint // no URL: it offers none
+	auth.Endpoint              // no URL: it offers none
+	fault         *fault.Fault // why that is not known; nil: it is
 	until         time.Time
 }
 
@@ -38,22 +41,32 @@ func newOffers() *offers {
 
 // endpoint gives where the authorization server is asked about the token: what
 // the provider's entry says, else what is discovered where that would answer what
-// nobody else does. declared: the entry says it. A token goes to hosts only that
-// the provider owns, or where it came from.
-func (a *asker) endpoint(ctx context.Context) (e auth.Endpoint, declared, ok bool) {
-	if !a.isClient() {
-		return e, false, false
+// nobody else does. declared: the entry says it. No URL: nobody is asked, or, with a
+// fault, it is not known who would be.
+func (a *asker) endpoint(ctx context.Context) (e auth.Endpoint, declared bool, f *fault.Fault) {
+	switch {
+	case !a.isClient():
+		return e, false, nil
+	case a.p.OAuth2.IntrospectionURL != "":
+		return a.declared(), true, nil
+	case !a.wonders():
+		return e, false, nil
 	}
-	if a.p.OAuth2.IntrospectionURL != "" {
-		at, err := provider.Expand(a.p.OAuth2.IntrospectionURL, a.text)
-		own := a.cred.Field("token_url").Empty() && a.cred.Field("refresh_url").Empty() // else the token may be another server's
-		return auth.Endpoint{URL: at, ClientAuth: a.probe.clientAuth}, true, err == nil && (own || a.homely(at))
+	o := a.discovered(ctx)
+	if o.URL == "" || !a.homely(o.URL) {
+		return e, false, o.fault
 	}
-	if !a.wonders() {
-		return e, false, false
+	return o.Endpoint, false, nil
+}
+
+// declared gives the endpoint that the provider's entry names; no URL: it is not
+// asked about this record's token.
+func (a *asker) declared() auth.Endpoint {
+	at, err := provider.Expand(a.p.OAuth2.IntrospectionURL, a.text)
+	if err != nil || len(a.issuers()) > 0 && !a.homely(at) {
+		return auth.Endpoint{}
 	}
-	e = a.discovered(ctx)
-	return e, false, e.URL != "" && a.homely(e.URL)
+	return auth.Endpoint{URL: at, ClientAuth: a.probe.clientAuth}
 }
 
 // isClient reports whether the record has what an OAuth client proves itself by.
@@ -82,12 +95,24 @@ func (a *asker) wonders() bool {
 	return unproved || len(a.needs.Scopes) > 0 && len(a.inj.Scope) == 0
 }
 
-// homely reports whether the host of a URL is one that the provider owns, or its
-// token endpoint's.
+// issuers are the token endpoints that the record itself names: the token, and the
+// client's secret, are theirs.
+func (a *asker) issuers() []string {
+	return slices.DeleteFunc([]string{a.cred.Text("token_url"), a.cred.Text("refresh_url")}, func(s string) bool { return s == "" })
+}
+
+// homely reports whether a token goes to a URL: to where it came from, and to hosts
+// that the provider owns unless the record names another server.
 func (a *asker) homely(at string) bool {
 	to, ok := authorityOf(at)
 	if !ok {
 		return false
+	}
+	if own := a.issuers(); len(own) > 0 {
+		return !slices.ContainsFunc(own, func(s string) bool {
+			from, ok := authorityOf(s)
+			return !ok || from != to
+		})
 	}
 	if token, err := a.material().TokenURL(); err == nil {
 		if from, ok := authorityOf(token); ok && from == to {
@@ -119,41 +144,67 @@ func authorityOf(s string) (provider.Authority, bool) {
 }
 
 // discovered gives what the issuer of the token endpoint offers, as it was within
-// the last hour.
-func (a *asker) discovered(ctx context.Context) auth.Endpoint {
+// the last hour; that it is away, within the last minute.
+func (a *asker) discovered(ctx context.Context) offer {
 	token, err := a.material().TokenURL()
 	if err != nil {
-		return auth.Endpoint{}
+		return offer{}
 	}
 	issuer := issuerOf(token)
-	key := a.p.Name + " " + issuer
+	key := a.p.Name + " " + a.p.Fingerprint + " " + issuer
 	if o, ok := a.offers.Get(key); ok && a.now().Before(o.until) {
-		return o.Endpoint
+		return o
 	}
-	e, sure := a.discover(ctx, issuer)
-	if sure {
-		a.offers.Add(key, offer{e, a.now().Add(offerLife)})
+	o := a.discover(ctx, issuer)
+	switch {
+	case o.fault == nil:
+		o.until = a.now().Add(offerLife)
+	case ctx.Err() != nil || o.fault.Code == fault.RateLimited: // that is ours
+		return o
+	default:
+		o.until = a.now().Add(awayLife)
 	}
-	return e
+	a.offers.Add(key, o)
+	return o
 }
 
 // discover reads an issuer's metadata (RFC 8414 section 3, then OpenID Connect
-// Discovery section 4). sure: it is away, or has answered; else it was not its turn.
-func (a *asker) discover(ctx context.Context, issuer string) (e auth.Endpoint, sure bool) {
+// Discovery section 4). That it offers nothing is sure when each document was
+// answered for.
+func (a *asker) discover(ctx context.Context, issuer string) (o offer) {
 	for _, at := range wellKnown(issuer) {
 		r := a.fetch(ctx, at)
+		if f := unserved(issuer, r); f != nil {
+			o.fault = f
+		}
+		if r.fault != nil {
+			return o
+		}
 		var m metadata
-		switch {
-		case r.fault != nil:
-			return e, ctx.Err() == nil && r.fault.Code != fault.RateLimited
-		case !r.decode(&m) || strings.TrimSuffix(m.Issuer, "/") != issuer || m.Introspection == "":
+		if !r.decode(&m) || strings.TrimSuffix(m.Issuer, "/") != issuer || m.Introspection == "" {
 			continue
 		}
 		if how, ok := m.clientAuth(a.p.OAuth2.ClientAuth); ok {
-			return auth.Endpoint{URL: m.Introspection, ClientAuth: how}, true
+			return offer{Endpoint: auth.Endpoint{URL: m.Introspection, ClientAuth: how}}
 		}
 	}
-	return e, true
+	return o
+}
+
+// unserved tells why an answer says nothing of whether there is metadata; nil: it
+// does say.
+func unserved(issuer string, r reply) *fault.Fault {
+	f := r.fault
+	switch {
+	case f != nil:
+	case r.status >= http.StatusInternalServerError, r.status == http.StatusTooManyRequests:
+		f = fault.New(fault.TokenEndpointUnreachable, "it answered "+statusText(r.status), nil)
+	default:
+		return nil
+	}
+	told := *f
+	told.Detail = "the metadata of the authorization server " + issuer + " cannot be read: " + cmp.Or(f.Detail, f.Diagnosis().Title)
+	return &told
 }
 
 // fetch gets a document without the credential.

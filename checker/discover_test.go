@@ -2,6 +2,7 @@ package checker_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -92,6 +93,29 @@ func TestDiscovery(t *testing.T) {
 			p.OAuth2.IntrospectionURL = "https://introspect.example/i"
 			c.Set("token_url", record("x", "u", "https://other.example/token").Field("u"))
 		}},
+		{name: "the token is another server's, and the entry names an endpoint of its own host", change: func(p *provider.Provider, c *credential.Credential) {
+			p.OAuth2.IntrospectionURL = "https://api.example/i"
+			c.Set("token_url", record("x", "u", "https://other.example/token").Field("u"))
+		}},
+		{name: "the token is renewed by another server, and the entry names an endpoint of its own host", change: func(p *provider.Provider, c *credential.Credential) {
+			p.OAuth2.IntrospectionURL = "https://api.example/i"
+			c.Set("refresh_url", record("x", "u", "https://other.example/token").Field("u"))
+		}},
+		{name: "the token is another server's, which is the one that the entry names", answers: map[string]http.HandlerFunc{"as.example/i": good}, change: func(p *provider.Provider, c *credential.Credential) {
+			p.OAuth2.IntrospectionURL = "https://as.example/i"
+			c.Set("token_url", record("x", "u", "https://as.example/own/token").Field("u"))
+		}, want: "POST as.example/i"},
+		{name: "the token is of one server and renewed by another", change: func(p *provider.Provider, c *credential.Credential) {
+			p.OAuth2.IntrospectionURL = "https://as.example/i"
+			c.Set("token_url", record("x", "u", "https://as.example/token").Field("u"))
+			c.Set("refresh_url", record("x", "u", "https://other.example/token").Field("u"))
+		}},
+		{name: "another server's metadata names its own endpoint", answers: map[string]http.HandlerFunc{"other.example/.well-known/oauth-authorization-server": offering("https://other.example", "https://other.example/i"), "other.example/i": good}, change: func(p *provider.Provider, c *credential.Credential) {
+			c.Set("token_url", record("x", "u", "https://other.example/token").Field("u"))
+		}, want: "GET other.example/.well-known/oauth-authorization-server, POST other.example/i"},
+		{name: "another server's metadata names an endpoint of the provider's host", answers: map[string]http.HandlerFunc{"other.example/.well-known/oauth-authorization-server": offering("https://other.example", "https://api.example/i"), "api.example/i": good}, change: func(p *provider.Provider, c *credential.Credential) {
+			c.Set("token_url", record("x", "u", "https://other.example/token").Field("u"))
+		}, want: "GET other.example/.well-known/oauth-authorization-server"},
 		{name: "the entry names the endpoint with a field in it", answers: map[string]http.HandlerFunc{"acme.introspect.example/i": good}, change: func(p *provider.Provider, c *credential.Credential) {
 			p.OAuth2.IntrospectionURL = "https://{dc}.introspect.example/i"
 			c.Set("dc", record("x", "dc", "acme").Field("dc"))
@@ -140,35 +164,82 @@ func discoverable(token string) *provider.Provider {
 	return p
 }
 
-// What an issuer offers, and that it offers nothing or is away, is asked for once an hour.
+// What an issuer offers, and that it offers nothing, is asked for once an hour, and
+// that it is away once a minute; a changed entry is asked for at once.
 func TestDiscoveryIsRemembered(t *testing.T) {
+	const as = "as.example/.well-known/"
+	offers := offering("https://as.example", "https://as.example/introspect")
 	for name, c := range map[string]struct {
-		n     *network
-		first int
+		answers map[string]http.HandlerFunc
+		fail    error
+		first   int
+		life    time.Duration
 	}{
-		"offered": {&network{answers: map[string]http.HandlerFunc{
-			"as.example/.well-known/oauth-authorization-server": offering("https://as.example", "https://as.example/introspect"),
-			"as.example/introspect":                             says(200, `{"active":true,"scope":"read"}`),
-		}}, 1},
-		"not offered": {&network{}, 2},
-		"away":        {&network{fails: map[string]error{"as.example": fault.New(fault.ConnectionRefused, "", nil)}}, 1},
+		"offered":                   {answers: map[string]http.HandlerFunc{as + "oauth-authorization-server": offers}, first: 1, life: time.Hour},
+		"not offered":               {first: 2, life: time.Hour},
+		"offered, one document 503": {answers: map[string]http.HandlerFunc{as + "oauth-authorization-server": says(503, `{}`), as + "openid-configuration": offers}, first: 2, life: time.Hour},
+		"503":                       {answers: map[string]http.HandlerFunc{as + "oauth-authorization-server": says(503, `{}`)}, first: 2, life: time.Minute},
+		"429":                       {answers: map[string]http.HandlerFunc{as + "openid-configuration": says(429, `{}`)}, first: 2, life: time.Minute},
+		"away":                      {fail: fault.New(fault.ConnectionRefused, "", nil), first: 1, life: time.Minute},
+		"a timeout":                 {fail: fault.New(fault.Timeout, "", nil), first: 1, life: time.Minute},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			if c.n.answers == nil {
-				c.n.answers = map[string]http.HandlerFunc{}
+			n := &network{answers: map[string]http.HandlerFunc{"api.example/user": says(200, `{}`), "as.example/introspect": says(200, `{"active":true,"scope":"read"}`)}}
+			maps.Copy(n.answers, c.answers)
+			if c.fail != nil {
+				n.fails = map[string]error{"as.example": c.fail}
 			}
-			c.n.answers["api.example/user"] = says(200, `{}`)
-			check := newChecker(c.n)
-			documents := func() int {
-				c.n.asked = nil
-				check.Check(t.Context(), discoverable(""), web("4ccess", "r3fresh"))
-				return strings.Count(strings.Join(c.n.asked, " "), ".well-known")
+			check := newChecker(n)
+			documents := func(fingerprint string) int {
+				n.asked = nil
+				p := discoverable("")
+				p.Fingerprint = fingerprint
+				check.Check(t.Context(), p, web("4ccess", "r3fresh"))
+				return strings.Count(strings.Join(n.asked, " "), ".well-known")
 			}
-			a, b := documents(), documents()
-			time.Sleep(time.Hour)
-			if later := documents(); a != c.first || b != 0 || later != c.first {
-				t.Errorf("%s: asked for %d, %d and after an hour %d documents, want %d, 0, %d", name, a, b, later, c.first, c.first)
+			a, b := documents("1"), documents("1")
+			time.Sleep(c.life - time.Second)
+			early := documents("1")
+			time.Sleep(time.Second)
+			if later := documents("1"); a != c.first || b != 0 || early != 0 || later != c.first {
+				t.Errorf("%s: asked for %d, %d, %d and after %v %d documents, want %d, 0, 0, %d", name, a, b, early, c.life, later, c.first, c.first)
+			}
+			if changed := documents("2"); changed != c.first {
+				t.Errorf("%s: of a changed entry %d documents were asked for, want %d", name, changed, c.first)
 			}
 		})
+	}
+}
+
+// Where the metadata would name the only proof, an authorization server that is away
+// makes the report unknown, now and from memory; one without metadata does not.
+func TestDiscoveryThatFailsProvesNothing(t *testing.T) {
+	const at = "as.example/.well-known/oauth-authorization-server"
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		fail   error
+		want   checker.Status
+		code   fault.Code
+		says   string
+	}{
+		"503":           {answer: says(503, `{}`), want: checker.Unknown, code: fault.TokenEndpointUnreachable, says: "the metadata of the authorization server https://as.example cannot be read: it answered 503"},
+		"429":           {answer: says(429, `{}`), want: checker.Unknown, code: fault.TokenEndpointUnreachable, says: "it answered 429"},
+		"away":          {fail: fault.New(fault.ConnectionRefused, "", nil), want: checker.Unknown, code: fault.ConnectionRefused, says: "https://as.example cannot be read: "},
+		"no metadata":   {want: checker.Warning, says: "nothing was sent"},
+		"a certificate": {fail: fault.New(fault.TLSCertificate, "", nil), want: checker.Warning, code: fault.TLSCertificate, says: "cannot be read"},
+	} {
+		n := &network{answers: map[string]http.HandlerFunc{at: c.answer}}
+		if c.fail != nil {
+			n.fails = map[string]error{"as.example": c.fail}
+		}
+		check, p := newChecker(n), discoverable("")
+		p.Verify = provider.Verify{}
+		for range 2 {
+			r := check.Check(t.Context(), p, web("4ccess", "r3fresh"))
+			l := line(r, checker.Authorization)
+			if r.Status != c.want || l.Status != checker.Unverifiable || !strings.Contains(l.Detail, c.says) || (r.Fault == nil) != (c.code == "") || r.Fault != nil && r.Fault.Code != c.code {
+				t.Errorf("%s: %s %+v, fault %+v; want %s, saying %q", name, r.Status, l, r.Fault, c.want, c.says)
+			}
+		}
 	}
 }

@@ -132,6 +132,9 @@ func TestGitLab(t *testing.T) {
 // A token's kind is what it may ask about itself, whatever it begins with.
 func TestGitLabKinds(t *testing.T) {
 	oauth := played{body: `{"resource_owner_id":1,"scope":["read_api"],"expires_in":7200,"application":{"uid":"1cb2"},"created_at":1575890427}`}
+	life := func(seconds string) played {
+		return played{body: `{"resource_owner_id":1,"scope":["api"],"expires_in":` + seconds + `,"application":{"uid":"1cb2"},"created_at":1575890427}`}
+	}
 	older := played{body: `{"resource_owner_id":1,"scopes":["api"],"expires_in_seconds":null,"application":{"uid":"1cb2"},"created_at":1575890427}`}
 	for _, c := range []struct {
 		name   string
@@ -145,6 +148,9 @@ func TestGitLabKinds(t *testing.T) {
 		{"an access token with a prefix of the instance", record("api_key", "api_key", "acme-gl4b"), self(`"api"`, "null"), notOAuthToken, checker.OK, checker.OK, "self"},
 		{"an OAuth token as a key", record("bearer", "token", "gl4b"), notAccessToken, oauth, checker.OK, checker.Warning, "self info"},
 		{"an OAuth token that does not end, of an older GitLab", record("bearer", "token", "gl4b"), played{status: 404, body: `{"error":"404 Not Found"}`}, older, checker.OK, checker.OK, "self info"},
+		{"a life that nobody believes", record("bearer", "token", "gl4b"), notAccessToken, life("9223372036854775807"), checker.OK, "", "self info"},
+		{"a life that is over", record("bearer", "token", "gl4b"), notAccessToken, life("0"), checker.OK, "", "self info"},
+		{"a life below zero", record("bearer", "token", "gl4b"), notAccessToken, life("-9223372036"), checker.OK, "", "self info"},
 		{"a consent", consented("gl4b"), notAccessToken, oauth, checker.OK, "", "info"},
 		{"a consent, and an access token after all", consented("gl4b"), self(`"api"`, "2099-01-01"), notOAuthToken, checker.OK, checker.OK, "info self"},
 		{"another kind", record("bearer", "token", "gl4b"), notAccessToken, notOAuthToken, checker.Unverifiable, "", "self info"},

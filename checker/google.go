@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/internal/fault"
@@ -43,7 +41,7 @@ func inspectGoogle(ctx context.Context, a *asker) inspection {
 func googleToken(r reply) inspection {
 	var info struct {
 		Scope, Email, Error string
-		Exp                 json.RawMessage
+		Exp                 any
 	}
 	unread := json.Unmarshal(r.body, &info) != nil
 	switch {
@@ -57,9 +55,7 @@ func googleToken(r reply) inspection {
 		return inspection{asked: true, fault: fault.New(fault.UpstreamInvalid, "tokeninfo: "+r.String(), nil)}
 	}
 	t := inspection{asked: true, Introspection: auth.Introspection{Active: true, Scopes: strings.Fields(info.Scope), Account: info.Email}}
-	if exp, err := strconv.ParseInt(strings.Trim(string(info.Exp), `"`), 10, 64); err == nil && exp > 0 && exp < 1<<40 {
-		t.Ends = time.Unix(exp, 0)
-	}
+	t.Ends = auth.TimeOf(info.Exp)
 	return t
 }
 

@@ -47,8 +47,11 @@ func (a *asker) inspect(ctx context.Context) inspection {
 			return t
 		}
 	}
-	e, declared, ok := a.endpoint(ctx)
-	if !ok {
+	e, declared, f := a.endpoint(ctx)
+	switch {
+	case f != nil:
+		return inspection{asked: true, fault: f}
+	case e.URL == "":
 		return inspection{}
 	}
 	a.rec.begin(stepIntrospect, nil, a.inj.Carries())
