@@ -238,27 +238,19 @@ func (r *recorder) form(req *http.Request) string {
 	return secret.Redact(strings.Join(parts, "&"), r.secrets...)
 }
 
-// excerpt redacts before it cuts, so that no half of a secret is left; what the
-// end of the peek may have cut in two goes first.
+// excerpt redacts before it cuts, so that no half of a secret is left, nor one that
+// the end of the peek or of a broken body cut in two.
 func (r *recorder) excerpt(h http.Header, p *peeked) string {
-	b := p.first
-	if h.Get("Content-Encoding") != "" || bytes.IndexByte(b, 0) >= 0 {
+	if h.Get("Content-Encoding") != "" || bytes.IndexByte(p.first, 0) >= 0 {
 		return "" // no text
 	}
-	if len(b) == peekLimit {
-		b = b[:max(0, len(b)-r.longest())]
+	redact := secret.Redact
+	if len(p.first) == peekLimit || p.err != nil {
+		redact = secret.RedactCut
 	}
-	s := readable(r.hide(strings.ToValidUTF8(string(b), "\uFFFD")))
+	s := strings.ToValidUTF8(redact(string(p.first), r.secrets...), "\uFFFD")
+	s = readable(partial.ReplaceAllString(s, secret.Redacted))
 	return within(members.ReplaceAllString(s, "${1}"+secret.Redacted+`"`), excerptLimit)
-}
-
-// longest is how many bytes the longest secret takes in its longest form.
-func (r *recorder) longest() int {
-	n := 0
-	for _, v := range r.secrets {
-		n = max(n, 6*v.Len()) // \u0026
-	}
-	return n
 }
 
 // peeked is a body whose first bytes were read.

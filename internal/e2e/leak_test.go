@@ -3,7 +3,9 @@ package e2e
 import (
 	"archive/zip"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
+	"html"
 	"io"
 	"io/fs"
 	"net/http"
@@ -67,6 +69,7 @@ func (s *seen) clean(t *testing.T, secrets ...string) {
 				secret, url.QueryEscape(secret), base64.StdEncoding.EncodeToString([]byte(secret)),
 				base64.RawURLEncoding.EncodeToString([]byte(secret)), url.PathEscape(secret),
 				basicPair("flow", secret), basicPair("id", secret), basicPair("default", secret),
+				hex.EncodeToString([]byte(secret)), html.EscapeString(secret), strings.ToUpper(secret), secret[:min(len(secret), 16)],
 			} {
 				if strings.Contains(b.String(), form) {
 					t.Errorf("%s contains a secret", place)

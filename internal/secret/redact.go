@@ -1,12 +1,8 @@
 package secret
 
 import (
-	"bytes"
+	"cmp"
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
-	"html"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,49 +13,64 @@ import (
 func (v Value) Sum() [sha256.Size]byte { return sha256.Sum256([]byte(v.Reveal())) }
 
 // Redact replaces the values in text by Redacted, wherever they stand as they
-// are or encoded: base64, percent-encoded, as a JSON or HTML string. Empty
-// values are passed over.
-func Redact(text string, values ...Value) string {
+// are or as a server may write them back:
+//
+//   - percent-encoded, as a form's value, as a JSON string or in HTML, with
+//     whatever escapes;
+//   - from 6 bytes on also in lower or upper case, in hexadecimal, and in base64,
+//     alone or within other text that is encoded with it. Of the characters at
+//     both ends that hold bits of that other text too, up to 4 bits stay;
+//   - shorter ones in base64 where they are encoded alone;
+//   - from 16 bytes on, in each of these forms, also the beginning of a value: 8
+//     bytes or more of it, as far as it matches. What many secrets begin with (a
+//     URL's host, Bearer, the BEGIN line of a key) counts for nothing there.
+//
+// Values that overlap in the text are replaced as one. Empty values are passed
+// over. The time it takes grows with the length of the text and of the values,
+// whatever they hold.
+func Redact(text string, values ...Value) string { return redact(text, false, values) }
+
+// RedactCut is Redact for a text whose end was cut off: what may be the beginning
+// of a value there, however short, goes too, and an escape that is not whole.
+func RedactCut(text string, values ...Value) string {
+	return redact(text[:len(text)-len(broken.FindString(text[max(0, len(text)-maxEscape):]))], true, values)
+}
+
+// broken is an escape at the end of a text that may go on.
+var broken = regexp.MustCompile(`(?:%[0-9A-Fa-f]?|(?:\\u[dD][89ABab][0-9A-Fa-f]{2})?(?:\\(?:u[0-9A-Fa-f]{0,3}|x[0-9A-Fa-f]?)?)?|&[#0-9A-Za-z]*)$`)
+
+func redact(text string, cut bool, values []Value) string {
 	if text == "" {
 		return ""
 	}
-	var forms []string
-	for _, v := range values {
-		if !v.Empty() {
-			forms = append(forms, v.forms()...)
+	needles := needlesOf(values)
+	if len(needles) == 0 {
+		return text
+	}
+	var found []span
+	for _, v := range views(text) {
+		for _, n := range needles {
+			found = n.find(v, cut, found)
 		}
 	}
-	// Longest first: the shorter ones may be parts of longer ones.
-	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
-	pairs := make([]string, 0, 2*len(forms))
-	for _, f := range slices.Compact(forms) {
-		pairs = append(pairs, f, Redacted)
-	}
-	return strings.NewReplacer(pairs...).Replace(text)
+	return cover(text, found)
 }
 
-var percent = regexp.MustCompile(`%[0-9A-F]{2}`)
+// span is a part of a text, from its first byte to behind its last.
+type span struct{ from, to int }
 
-// forms are the ways in which a server may write the secret back.
-func (v Value) forms() []string {
-	s := v.Reveal()
-	forms := []string{s, url.QueryEscape(s), url.PathEscape(s), quoted(s, true), quoted(s, false), html.EscapeString(s)}
-	for _, f := range forms[1:3] {
-		forms = append(forms, percent.ReplaceAllStringFunc(f, strings.ToLower))
+// cover replaces the spans of text, those that overlap as one.
+func cover(text string, found []span) string {
+	slices.SortFunc(found, func(a, b span) int { return cmp.Or(cmp.Compare(a.from, b.from), cmp.Compare(b.to, a.to)) })
+	var b strings.Builder
+	end := 0
+	for _, s := range found {
+		if s.from >= end {
+			b.WriteString(text[end:s.from])
+			b.WriteString(Redacted)
+		}
+		end = max(end, s.to)
 	}
-	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
-		forms = append(forms, enc.EncodeToString([]byte(s)))
-	}
-	return forms
-}
-
-// quoted is s as it stands between the quotes of a JSON string.
-func quoted(s string, escapeHTML bool) string {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(escapeHTML)
-	if e.Encode(s) != nil || b.Len() < 3 { // a string cannot fail; quotes and a newline
-		return s
-	}
-	return b.String()[1 : b.Len()-2]
+	b.WriteString(text[end:])
+	return b.String()
 }
