@@ -29,9 +29,7 @@ func (r *report) daemon(f *form) {
 	if b := f.Retry.Budget; !(b >= 0 && b <= 1) {
 		r.add("retry.budget", "%v is out of range; use 0 to 1", b)
 	}
-	if _, err := f.interval(); err != nil {
-		r.add("checks.interval", "%s%v", quoted(f.Checks.Interval), err)
-	}
+	r.interval(f)
 	r.notify(&f.Notify)
 }
 
@@ -78,6 +76,18 @@ func (f *form) interval() (time.Duration, error) {
 		return checkInterval, nil
 	default:
 		return parseDuration(s)
+	}
+}
+
+// soonest is the shortest interval of background checks that nobody is warned of.
+const soonest = time.Minute
+
+func (r *report) interval(f *form) {
+	switch d, err := f.interval(); {
+	case err != nil:
+		r.add("checks.interval", "%s%v", quoted(f.Checks.Interval), err)
+	case d > 0 && d < soonest:
+		r.warnings = append(r.warnings, "checks.interval: "+formatDuration(d)+" is short; providers may lock an account that asks so often")
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 //	later:"true"     the key's part is not built yet: only the default is taken
 //	form:"size"      an int64 of bytes, written "1MiB"
 //	form:"path"      a path; in the file relative to the file's folder
+//	form:"webhook"   a URL that is often a secret: WriteTOML writes its scheme and host
 //	min:"1" max:"9"  the bounds of an int; without them 0 and 1<<31 - 1
 //	positive:"true"  a duration that must not be zero
 type form struct {
@@ -59,7 +60,7 @@ type checksForm struct {
 }
 
 type notifyForm struct {
-	URL        string `toml:"url"`
+	URL        string `toml:"url" form:"webhook"`
 	SecretFile string `toml:"secret_file" form:"path"`
 }
 

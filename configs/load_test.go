@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -128,6 +129,34 @@ func TestOperatorFiles(t *testing.T) {
 	}
 	if _, err = judged(false, "missing"); err != nil {
 		t.Errorf("%v; only the daemon needs the files", err)
+	}
+}
+
+// The key of a webhook is read at load to see that there is one, but for a pipe,
+// which can be read only once.
+func TestNotifyKeyIsThere(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{"empty": "", "blank": "\r\n", "key": "k\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, fault := range map[string]string{
+		"empty": "c.toml:5: notify.secret_file: " + filepath.Join(dir, "empty") + " is empty; it must hold the key that signs what is sent",
+		"blank": "is empty", "missing": "no such file", "key": "", "pipe": "",
+	} {
+		text := "[log]\nlevel = \"info\"\n[notify]\nurl = \"https://hooks.example/x\"\nsecret_file = \"" + name + "\"\n"
+		_, err := load(Options{Path: filepath.Join(dir, "c.toml"), Files: true, Types: testTypes}, []byte(text))
+		if (err == nil) != (fault == "") || err != nil && !strings.Contains(err.Error(), fault) {
+			t.Errorf("%s: %v; want %q", name, err, fault)
+		}
+		_, err = load(Options{Path: filepath.Join(dir, "c.toml"), Files: true, Types: testTypes}, []byte(text+"[log.x]\n"))
+		if fault != "" && (err == nil || !strings.Contains(err.Error(), fault) || !strings.Contains(err.Error(), "log.x")) {
+			t.Errorf("%s: %v; want all faults at once", name, err)
+		}
 	}
 }
 
@@ -419,6 +448,37 @@ func TestWriteTOMLHasNoSecret(t *testing.T) {
 	}
 	if strings.Contains(b.String(), "hunter2") || strings.Count(b.String(), "user:xxxxx@proxy") != 2 {
 		t.Errorf("written:\n%s", b.String())
+	}
+}
+
+// A webhook's URL is often a secret: of it the scheme and the host are told.
+func TestWriteTOMLHidesTheWebhook(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                                       "",
+		"https://hooks.example/services/hunter2": "https://hooks.example/[redacted]",
+		"https://hooks.example:8443/?key=hunter2": "https://hooks.example:8443/[redacted]",
+		"http://127.0.0.1:9/":                     "http://127.0.0.1:9/",
+	} {
+		f := defaults()
+		f.Notify.URL = in
+		var shown, whole bytes.Buffer
+		(&writer{out: &shown}).table("", reflect.ValueOf(f))
+		(&writer{out: &whole, secrets: true}).table("", reflect.ValueOf(f))
+		if !strings.Contains(shown.String(), "[notify]\nurl = "+quote(want)+"\n") || strings.Contains(shown.String(), "hunter2") {
+			t.Errorf("%q: written\n%s\nwant %q", in, shown.String(), want)
+		}
+		if !strings.Contains(whole.String(), "[notify]\nurl = "+quote(in)+"\n") {
+			t.Errorf("%q: written with secrets\n%s", in, whole.String())
+		}
+	}
+}
+
+func TestShortIntervalWarns(t *testing.T) {
+	for in, want := range map[string]int{"59s": 1, "1m": 0, "0": 0, "": 0} {
+		c := mustLoad(t, "[checks]\ninterval = \""+in+"\"\n")
+		if len(c.Warnings) != want || want > 0 && c.Warnings[0] != "checks.interval: 59s is short; providers may lock an account that asks so often" {
+			t.Errorf("%q: warnings %q, want %d", in, c.Warnings, want)
+		}
 	}
 }
 

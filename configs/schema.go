@@ -24,6 +24,7 @@ type field struct {
 	later    bool
 	positive bool
 	isPath   bool
+	webhook  bool
 	min, max int
 }
 
@@ -32,7 +33,7 @@ func keysOf(t reflect.Type) []field {
 	fields := make([]field, 0, t.NumField())
 	for i := range t.NumField() {
 		tag := t.Field(i).Tag
-		f := field{name: tag.Get("toml"), index: i, noun: "known", later: tag.Get("later") != "", positive: tag.Get("positive") != "", isPath: tag.Get("form") == "path"}
+		f := field{name: tag.Get("toml"), index: i, noun: "known", later: tag.Get("later") != "", positive: tag.Get("positive") != "", isPath: tag.Get("form") == "path", webhook: tag.Get("form") == "webhook"}
 		if noun := tag.Get("noun"); noun != "" {
 			f.noun = noun
 		}

@@ -24,7 +24,8 @@ func Reference() []byte { return reference }
 
 // WriteTOML writes the configuration as it counts: the defaults, the file and
 // the environment together, and of the providers those that the file names,
-// merged with the catalogue. Passwords of URLs are left out.
+// merged with the catalogue. Passwords of URLs are left out, and all of a webhook's
+// but its scheme and host.
 func (c *Config) WriteTOML(w io.Writer) error {
 	out := &writer{out: w}
 	out.table("", reflect.ValueOf(*c.form))
@@ -34,7 +35,7 @@ func (c *Config) WriteTOML(w io.Writer) error {
 // writer writes a form as TOML. The first error stays.
 type writer struct {
 	out     io.Writer
-	secrets bool // passwords of URLs too
+	secrets bool // passwords of URLs, and webhooks, too
 	err     error
 }
 
@@ -48,7 +49,11 @@ func (w *writer) print(format string, args ...any) {
 func (w *writer) table(path string, v reflect.Value) {
 	fields := keysOf(v.Type())
 	for _, f := range fields {
-		if e := v.Field(f.index); !isTable(e.Type()) && !isArray(e.Type()) {
+		switch e := v.Field(f.index); {
+		case isTable(e.Type()) || isArray(e.Type()):
+		case f.webhook && !w.secrets:
+			w.pair(f.name, reflect.ValueOf(hostOnly(e.String())))
+		default:
 			w.pair(f.name, e)
 		}
 	}
@@ -142,6 +147,22 @@ func (w *writer) url(u *url.URL) string {
 	}
 	return u.Redacted()
 }
+
+// hostOnly hides the path and the query of a URL.
+func hostOnly(s string) string {
+	u, err := url.Parse(s)
+	switch {
+	case s == "":
+		return ""
+	case err != nil:
+		return redacted
+	case strings.Trim(u.Path, "/") == "" && u.RawQuery == "":
+		return s
+	}
+	return u.Scheme + "://" + u.Host + "/" + redacted
+}
+
+const redacted = "[redacted]"
 
 // quote writes a TOML basic string.
 func quote(s string) string {
