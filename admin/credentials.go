@@ -157,26 +157,28 @@ func (s *Server) remove(w http.ResponseWriter, r *http.Request, ref credential.R
 func etag(version int) string { return `"` + strconv.Itoa(version) + `"` }
 
 // match holds If-Match and If-None-Match against the stored record; nil: there
-// is none. A bare version is taken for the tag of it.
+// is none. A bare version is taken for the tag of it. If-Match compares strongly,
+// so that no weak tag matches, and If-None-Match weakly (RFC 9110 section 13.1).
 func match(r *http.Request, c *credential.Credential) error {
 	have := ""
 	if c != nil {
 		have = strconv.Itoa(c.Version)
 	}
-	if want := tags(r.Header.Values("If-Match")); len(want) > 0 && (have == "" || !slices.Contains(want, have) && !slices.Contains(want, "*")) {
+	if want := tags(r.Header.Values("If-Match"), ""); len(want) > 0 && (have == "" || !slices.Contains(want, have) && !slices.Contains(want, "*")) {
 		return fault.New(fault.StoreConflict, "If-Match: the record is not of that version", nil)
 	}
-	if not := tags(r.Header.Values("If-None-Match")); have != "" && (slices.Contains(not, have) || slices.Contains(not, "*")) {
+	if not := tags(r.Header.Values("If-None-Match"), "W/"); have != "" && (slices.Contains(not, have) || slices.Contains(not, "*")) {
 		return fault.New(fault.StoreConflict, "If-None-Match: the record exists", nil)
 	}
 	return nil
 }
 
-func tags(values []string) []string {
+// tags gives the tags of a list, without their quotes and the prefix.
+func tags(values []string, prefix string) []string {
 	var all []string
 	for _, v := range values {
 		for t := range strings.SplitSeq(v, ",") {
-			all = append(all, strings.Trim(strings.TrimPrefix(strings.TrimSpace(t), "W/"), `"`))
+			all = append(all, strings.Trim(strings.TrimPrefix(strings.TrimSpace(t), prefix), `"`))
 		}
 	}
 	return all

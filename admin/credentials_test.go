@@ -230,8 +230,9 @@ func TestVersions(t *testing.T) {
 		method, name, value string
 		want                int
 	}{
-		{"PUT", "If-Match", `"7"`, 409}, {"PUT", "If-Match", `"1"`, 200}, {"PUT", "If-Match", "2", 200}, {"PATCH", "If-Match", `W/"3"`, 200},
-		{"PUT", "If-Match", "*", 200}, {"PUT", "If-None-Match", "*", 409}, {"PATCH", "If-Match", "x", 409}, {"DELETE", "If-Match", `"1"`, 409}, {"DELETE", "If-Match", `"5"`, 204},
+		{"PUT", "If-Match", `"7"`, 409}, {"PUT", "If-Match", `"1"`, 200}, {"PUT", "If-Match", "2", 200}, {"PATCH", "If-Match", `W/"3"`, 409},
+		{"PATCH", "If-Match", `W/"3", "3"`, 200}, {"PUT", "If-None-Match", `W/"4"`, 409}, {"PUT", "If-None-Match", `W/"9"`, 200},
+		{"PUT", "If-Match", "*", 200}, {"PUT", "If-None-Match", "*", 409}, {"PATCH", "If-Match", "x", 409}, {"DELETE", "If-Match", `"1"`, 409}, {"DELETE", "If-Match", `"6"`, 204},
 	} {
 		cl := call{method: c.method, path: one, body: body, header: []string{c.name, c.value}}
 		if c.method == "DELETE" {

@@ -99,6 +99,7 @@ var conversation = []step{
 	{ask: "GET /api/v1/credentials/A/production/api/main", want: 400},
 	{ask: "GET /api/v1/credentials?workspace=acme&environment=production&provider=api&limit=1", want: 200},
 	{ask: "GET /api/v1/credentials?cursor=acme/production/api/main", want: 200},
+	{ask: "GET /api/v1/credentials?next=acme/production/api/main", want: 200},
 	{ask: "GET /api/v1/credentials?limit=0", want: 400},
 	{ask: "POST " + one + "/check", want: 200},
 	{ask: "POST " + one + "/check?caller=one", want: 200, set: callerOne},
@@ -111,6 +112,7 @@ var conversation = []step{
 	{ask: "GET /api/v1/report?credential=acme/production/api/main&history=true", want: 200},
 	{ask: "GET /api/v1/report.csv?credential=acme/production/api/main&history=true", want: 200},
 	{ask: "GET /api/v1/report?cursor=acme/production/api/main", want: 200},
+	{ask: "GET /api/v1/report?next=acme/production/api/main", want: 200},
 	{ask: "GET /api/v1/report?credential=,", want: 400},
 	{ask: "GET /api/v1/report.csv?workspace=acme&credential=acme/production/api/main", want: 200},
 	{ask: "GET /api/v1/report.csv?workspace=,", want: 400},
@@ -140,6 +142,7 @@ var conversation = []step{
 
 	{ask: "GET /api/v1/providers?workspace=acme&environment=production&provider=api&limit=1", want: 200},
 	{ask: "GET /api/v1/providers?cursor=api", want: 200},
+	{ask: "GET /api/v1/providers?next=api", want: 200},
 	{ask: "GET /api/v1/providers?cursor=nothing", want: 400},
 
 	{ask: "GET " + app, want: 404},
@@ -153,6 +156,7 @@ var conversation = []step{
 	{ask: "GET " + app + "?workspace=..", want: 400},
 	{ask: "GET /api/v1/apps?workspace=acme&limit=1", want: 200},
 	{ask: "GET /api/v1/apps?cursor=api", want: 200},
+	{ask: "GET /api/v1/apps?next=api", want: 200},
 	{ask: "GET /api/v1/apps?limit=x", want: 400},
 	{ask: "DELETE " + app, body: extra, want: 400},
 	{ask: "DELETE " + app, want: 409, head: stale},
@@ -162,6 +166,7 @@ var conversation = []step{
 	{ask: "POST " + callers, body: extra, want: 400},
 	{ask: "GET " + callers + "?limit=1", want: 200},
 	{ask: "GET " + callers + "?cursor=orders", want: 200},
+	{ask: "GET " + callers + "?next=orders", want: 200},
 	{ask: "GET " + callers + "?limit=x", want: 400},
 	{ask: "DELETE " + callers + "/orders", want: 204},
 	{ask: "DELETE " + callers + "/orders", body: extra, want: 400},
@@ -169,6 +174,7 @@ var conversation = []step{
 
 	{ask: "GET /api/v1/decision?caller=orders&credential=main&method=GET&url=https%3A%2F%2Fapi.example.com%2F", want: 200},
 	{ask: "GET /api/v1/decision", want: 400},
+	{ask: "GET /api/v1/requests?next=9", want: 200},
 	{ask: "GET /api/v1/requests?credential=acme/production/api/main&caller=orders&failed=true&limit=1&cursor=9", want: 200, set: func(b *bench) {
 		b.daemon.passed = []admin.Request{{Seq: 1, ID: "A", Time: at, Caller: "orders", Credential: ref.String(), Outcome: "no_route", Code: fault.NoRoute, Failed: true}}
 	}},
@@ -181,6 +187,7 @@ var conversation = []step{
 		b.store.Add("acme/production/api/b", "bearer", "token", "good")
 	}},
 	{ask: "GET /api/v1/mine?cursor=acme/production/api/a", want: 200, head: asked},
+	{ask: "GET /api/v1/mine?next=acme/production/api/a", want: 200, head: asked},
 	{ask: "GET /api/v1/mine?limit=x", want: 400, head: asked},
 
 	{ask: "GET /api/v1/credentials", want: 503, set: away},

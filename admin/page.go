@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -15,7 +16,7 @@ type list[T any] struct {
 	Next  string `json:"next"`  // the cursor of the next page; empty: this is the last
 }
 
-// page cuts the page that limit and cursor of the query ask for out of items,
+// page cuts the page that limit and the cursor of the query ask for out of items,
 // sorted by key. The cursor is the key of the last item of the page before.
 func page[T any](r *http.Request, items []T, key func(T) string) (list[T], error) {
 	limit, err := limitOf(r)
@@ -27,7 +28,7 @@ func page[T any](r *http.Request, items []T, key func(T) string) (list[T], error
 
 // pageOf is page with a limit of its own.
 func pageOf[T any](r *http.Request, items []T, key func(T) string, limit int) (list[T], error) {
-	if cursor := r.URL.Query().Get("cursor"); cursor != "" {
+	if cursor := cursorOf(r); cursor != "" {
 		i := slices.IndexFunc(items, func(it T) bool { return key(it) == cursor })
 		if i < 0 {
 			return list[T]{}, invalid("cursor: is not one of an earlier answer, or its item is gone; begin again without")
@@ -38,6 +39,13 @@ func pageOf[T any](r *http.Request, items []T, key func(T) string, limit int) (l
 		return list[T]{items[:limit], key(items[limit-1])}, nil
 	}
 	return list[T]{append([]T{}, items...), ""}, nil
+}
+
+// cursorOf reads where a page begins; it may go by the name that it had in the
+// answer before. Empty: it is the first.
+func cursorOf(r *http.Request) string {
+	q := r.URL.Query()
+	return cmp.Or(q.Get("cursor"), q.Get("next"))
 }
 
 func limitOf(r *http.Request) (int, error) {

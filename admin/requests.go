@@ -101,7 +101,7 @@ func requestFilter(r *http.Request) (func(Request) bool, error) {
 		return nil, err
 	}
 	before := ^uint64(0)
-	if cursor := q.Get("cursor"); cursor != "" {
+	if cursor := cursorOf(r); cursor != "" {
 		if before, err = strconv.ParseUint(cursor, 10, 64); err != nil {
 			return nil, invalid("cursor: is not one of an earlier answer")
 		}

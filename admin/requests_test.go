@@ -71,6 +71,7 @@ func TestRequests(t *testing.T) {
 		"failed=false":  "6 5 4 3 2 1",
 		"failed=true&credential=github&caller=orders": "6",
 		"cursor=3":    "2 1",
+		"next=3":      "2 1",
 		"limit=10000": "6 5 4 3 2 1",
 	} {
 		if got, next := b.requestIDs(t, query); got != want || next != "" {

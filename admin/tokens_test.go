@@ -156,6 +156,7 @@ func TestMine(t *testing.T) {
 		{"", "Bearer two", `{"items":[` + main + "," + other + "," + x + `],"next":""}`},
 		{"?limit=1", "Bearer one", `{"items":[` + main + `],"next":"acme/production/api/main"}`},
 		{"?limit=1&cursor=acme/production/api/main", "Bearer one", `{"items":[` + x + `],"next":""}`},
+		{"?limit=1&next=acme/production/api/main", "Bearer one", `{"items":[` + x + `],"next":""}`},
 		{"", "Bearer new", `{"items":[],"next":""}`},
 	} {
 		if got := ask(tc.query, tc.authorization); got != tc.want {
