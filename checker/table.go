@@ -20,8 +20,12 @@ var marks = map[Status]string{OK: "✓ ", Warning: "⚠ ", Unverifiable: "⚠ ",
 // WriteTable writes the reports for people, with marks if tty says that a
 // terminal shows them: one line for each credential, with a column for each check
 // that one of them has; below, for those that are not ok, what was found, the
-// cause and the remedy; last how many there are of each status.
+// cause and the remedy; last how many there are of each status. Of no report it
+// writes nothing.
 func WriteTable(w io.Writer, reports []*Report, tty bool) error {
+	if len(reports) == 0 {
+		return nil
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	names := checksOf(reports)
 	fmt.Fprintf(t, "CREDENTIAL\tTYPE\tSTATUS\t%sACCOUNT\n", headings(names))

@@ -1,24 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/term"
 
 	"github.com/sallyport/sallyport/admin"
 	"github.com/sallyport/sallyport/checker"
 	"github.com/sallyport/sallyport/internal/credential"
-	"github.com/sallyport/sallyport/internal/file"
 )
 
 const (
@@ -32,6 +27,7 @@ const (
 type checkFlags struct {
 	format, output, caller string
 	history                bool
+	args                   []string // the references as they were given
 }
 
 func newCheckCommand(c *cli) *cobra.Command {
@@ -42,13 +38,14 @@ func newCheckCommand(c *cli) *cobra.Command {
 		Long: `Try credentials at their providers; without REF all of them. With --caller those that
 the caller may use, by the scopes and permissions that its needs name, before it runs:
 of a caller with needs, those of the providers that it needs; one that it has no
-credential for is an error.
+credential for is an error. What a short REF leaves out is then the caller's.
 Exit codes: 0 all ok, 1 a warning, 2 an error, 3 could not check (2 beats 3 beats 1).`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if c.json && !cmd.Flags().Changed("format") {
 				in.format = "json"
 			}
-			return c.check(cmd.Context(), args, in)
+			in.args = args
+			return c.check(cmd.Context(), in)
 		},
 	}
 	cmd.Flags().StringVar(&in.format, "format", "table", "`FORMAT` of the report: table, json or csv")
@@ -58,20 +55,16 @@ Exit codes: 0 all ok, 1 a warning, 2 an error, 3 could not check (2 beats 3 beat
 	return cmd
 }
 
-func (c *cli) check(ctx context.Context, args []string, in checkFlags) error {
+func (c *cli) check(ctx context.Context, in checkFlags) error {
 	if formats := []string{"table", "json", "csv"}; !slices.Contains(formats, in.format) {
 		return asUsage(unknown("format", in.format, formats))
 	}
 	if in.history && in.caller != "" {
 		return usagef("--history shows reports by what providers' entries ask for; it does not go with --caller")
 	}
-	var refs []credential.Ref
-	for _, arg := range args {
-		ref, err := parseRef(arg)
-		if err != nil {
-			return err
-		}
-		refs = append(refs, ref)
+	refs, err := parseRefs(in.args, credential.DefaultWorkspace, credential.DefaultEnvironment)
+	if err != nil {
+		return err
 	}
 	reports, failed, err := c.reports(ctx, refs, in)
 	if err != nil {
@@ -105,14 +98,12 @@ func (c *cli) reports(ctx context.Context, refs []credential.Ref, in checkFlags)
 		return nil, nil, err
 	}
 	defer func() { _ = cl.close() }()
-	var lacks []*checker.Report
-	if len(refs) == 0 {
-		if refs, lacks, err = cl.checkable(ctx, in.caller); err != nil {
-			return nil, nil, err
-		}
-		if len(refs)+len(lacks) == 0 {
-			c.note("%s", nothingToCheck[in.caller == ""])
-		}
+	refs, lacks, err := cl.checkable(ctx, refs, in)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(refs)+len(lacks) == 0 {
+		c.note("%s", nothingToCheck[in.caller == ""])
 	}
 	reports, failed = c.checkAll(ctx, cl, refs, in.caller)
 	return append(lacks, reports...), failed, nil
@@ -121,29 +112,55 @@ func (c *cli) reports(ctx context.Context, refs []credential.Ref, in checkFlags)
 // nothingToCheck is told where no credential is there: of a caller, or at all.
 var nothingToCheck = map[bool]string{true: "the store holds no credential", false: "the caller may use no credential"}
 
-// checkable gives what is checked where no reference is named: all, or what the
-// caller may use. lacks are the reports of providers that it needs and has no
-// credential of.
-func (cl *client) checkable(ctx context.Context, caller string) (refs []credential.Ref, lacks []*checker.Report, err error) {
-	query := url.Values{}
-	if caller == "" {
-		refs, err = cl.credentials(ctx, query)
+// parseRefs reads references; short ones are of the workspace and environment.
+func parseRefs(args []string, workspace, environment string) ([]credential.Ref, error) {
+	var refs []credential.Ref
+	for _, arg := range args {
+		ref, err := credential.ParseRefIn(arg, workspace, environment)
+		if err != nil {
+			return nil, asUsage(err)
+		}
+		refs = append(refs, ref)
+	}
+	return refs, nil
+}
+
+// checkable gives what is checked: what is named, else all, or what the caller
+// may use. lacks are the reports of providers that it needs and has no credential
+// of.
+func (cl *client) checkable(ctx context.Context, named []credential.Ref, in checkFlags) (refs []credential.Ref, lacks []*checker.Report, err error) {
+	switch {
+	case in.caller == "" && len(named) > 0:
+		return named, nil, nil
+	case in.caller == "":
+		refs, err = cl.credentials(ctx, nil)
 		return refs, nil, err
 	}
-	callers, err := list[admin.CallerInfo](ctx, cl, "/api/v1/callers", nil)
+	who, err := cl.caller(ctx, in.caller)
 	if err != nil {
 		return nil, nil, err
 	}
-	i := slices.IndexFunc(callers, func(k admin.CallerInfo) bool { return k.Name == caller })
-	if i < 0 {
-		return nil, nil, try(fmt.Errorf("there is no caller %s", caller), "sallyport caller list")
+	if len(named) > 0 {
+		refs, err = parseRefs(in.args, who.Workspace, who.Environment)
+		return refs, nil, err
 	}
-	query.Set("caller", caller)
-	if refs, err = cl.credentials(ctx, query); err != nil {
+	if refs, err = cl.credentials(ctx, url.Values{"caller": {who.Name}}); err != nil {
 		return nil, nil, err
 	}
-	refs, lacks = needed(callers[i], refs)
+	refs, lacks = needed(who, refs)
 	return refs, lacks, nil
+}
+
+func (cl *client) caller(ctx context.Context, name string) (admin.CallerInfo, error) {
+	callers, err := list[admin.CallerInfo](ctx, cl, "/api/v1/callers", nil)
+	if err != nil {
+		return admin.CallerInfo{}, err
+	}
+	i := slices.IndexFunc(callers, func(k admin.CallerInfo) bool { return k.Name == name })
+	if i < 0 {
+		return admin.CallerInfo{}, try(fmt.Errorf("there is no caller %s", name), "sallyport caller list")
+	}
+	return callers[i], nil
 }
 
 // needed leaves the credentials of the providers that a caller needs; all where
@@ -230,43 +247,4 @@ func (cl *client) check(ctx context.Context, ref credential.Ref, caller string) 
 		return nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	return &r, nil
-}
-
-func (c *cli) writeReports(reports []*checker.Report, in checkFlags) error {
-	var b bytes.Buffer
-	if err := encodeReports(&b, reports, in.format, in.output == "" && isTerminal(c.stdout)); err != nil {
-		return err
-	}
-	if in.output == "" || in.output == "-" {
-		_, err := c.stdout.Write(b.Bytes())
-		return err
-	}
-	return writeOutput(in.output, b.Bytes())
-}
-
-func encodeReports(w io.Writer, reports []*checker.Report, format string, tty bool) error {
-	switch format {
-	case "csv":
-		return checker.WriteCSV(w, reports)
-	case "json":
-		if reports == nil {
-			reports = []*checker.Report{}
-		}
-		return writeJSON(w, reports)
-	default:
-		return checker.WriteTable(w, reports, tty)
-	}
-}
-
-// writeOutput replaces a file whole; what is no file, like a pipe, is written to.
-func writeOutput(path string, data []byte) error {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return os.WriteFile(path, data, 0)
-	}
-	return file.Write(path, data, 0o644)
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

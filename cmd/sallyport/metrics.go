@@ -19,6 +19,9 @@ func newDaemonMetrics(r *prometheus.Registry, a *app) *daemonMetrics {
 	}
 	gauge("ca_expiry_timestamp_seconds", "When the local CA expires.", func() float64 { return float64(a.ca.NotAfter().Unix()) })
 	gauge("store_stale_seconds", "For how long the credential store has not answered while what is held is served.", a.stale)
+	f.NewCounter(prometheus.CounterOpts{
+		Namespace: "sallyport", Name: "audit_dropped_total", Help: "Records of the audit log that were dropped because they could not be written; 0 without one.",
+	})
 	f.NewGauge(prometheus.GaugeOpts{
 		Namespace: "sallyport", Name: "build_info", Help: "Always 1; the labels tell the build.", ConstLabels: readBuild().labels(),
 	}).Set(1)

@@ -27,7 +27,13 @@ func ValidPart(s string) bool { return part.MatchString(s) && !strings.Contains(
 // ParseRef reads WORKSPACE/ENVIRONMENT/PROVIDER/NAME or one of its short forms:
 // PROVIDER, PROVIDER/NAME, ENVIRONMENT/PROVIDER/NAME.
 func ParseRef(s string) (Ref, error) {
-	r := Ref{DefaultWorkspace, DefaultEnvironment, "", DefaultName}
+	return ParseRefIn(s, DefaultWorkspace, DefaultEnvironment)
+}
+
+// ParseRefIn is ParseRef where a short form leaves out another workspace and
+// environment.
+func ParseRefIn(s, workspace, environment string) (Ref, error) {
+	r := Ref{workspace, environment, "", DefaultName}
 	switch p := strings.Split(s, "/"); len(p) {
 	case 1:
 		r.Provider = p[0]

@@ -23,6 +23,20 @@ func TestParseRef(t *testing.T) {
 	}
 }
 
+// What a short form leaves out is that of where it is read.
+func TestParseRefIn(t *testing.T) {
+	for in, want := range map[string]string{
+		"github":                    "acme/staging/github/default",
+		"github/main":               "acme/staging/github/main",
+		"test/github/main":          "acme/test/github/main",
+		"other/production/github/x": "other/production/github/x",
+	} {
+		if got, err := ParseRefIn(in, "acme", "staging"); err != nil || got.String() != want {
+			t.Errorf("ParseRefIn(%q) = %s, %v; want %s", in, got, err, want)
+		}
+	}
+}
+
 func TestParseRefRefuses(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                      `provider "" is not a name`,

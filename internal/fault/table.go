@@ -46,7 +46,7 @@ var table = map[Code]Diagnosis{
 	},
 	Misdirected: {
 		Code: Misdirected, Status: http.StatusMisdirectedRequest, Token: "http_request_error", Actor: User,
-		Title: "The request names another host than its tunnel",
+		Title: "The request names another host than it came to",
 		Cause: "The authority of CONNECT, the TLS server name and the Host of the request must be the same; on the admin and gateway listener Host must be one of its own names.",
 		Remedy: []string{
 			"Let the client open one tunnel for each host, and set no Host header by hand.",
@@ -314,7 +314,7 @@ var table = map[Code]Diagnosis{
 		Title: "The token lacks a scope",
 		Cause: "The provider accepts the token but not for this call: a scope is missing. A refresh cannot add it.",
 		Remedy: []string{
-			"Authorize again with the scope that the answer names.",
+			"Authorize again with the missing scope: sallyport credential connect REF; make a new key where nobody consents.",
 		},
 	},
 	InsufficientPermission: {
@@ -414,8 +414,7 @@ var table = map[Code]Diagnosis{
 		Title: "The resource is not shared with the account",
 		Cause: "The credential works but this object is not visible to it.",
 		Remedy: []string{
-			"Share the object with the account or integration that the credential belongs to.",
-			"In Slack invite the app to the channel: /invite @APP.",
+			"Share the object with the account or integration that the credential belongs to (in Slack, invite the app to the channel: /invite @APP).",
 		},
 	},
 
@@ -477,14 +476,16 @@ var table = map[Code]Diagnosis{
 		Title: "The token is missing or wrong",
 		Cause: "The request has no valid Authorization: Bearer token.",
 		Remedy: []string{
-			"Send the admin token (STATE_DIR/admin.token), or use the Unix socket; on the gateway send the caller's token.",
+			"Send the admin token (STATE_DIR/admin.token) to the admin API, or use its Unix socket.",
+			"Send a caller's token to /api/v1/mine and to the gateway.",
 		},
 	},
 	NotFound: {
 		Code: NotFound, Status: http.StatusNotFound, Actor: User,
 		Title: "There is nothing here",
-		Cause: "No resource has this path.",
+		Cause: "No resource has this path, or what the path names does not exist.",
 		Remedy: []string{
+			"Check the name: sallyport caller list and sallyport app list show those that there are; a connect is forgotten after an hour.",
 			"Check the path against the API's documentation.",
 		},
 	},
