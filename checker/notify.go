@@ -32,10 +32,9 @@ type NotifierOptions struct {
 	File    string         // where it is kept what was told
 	Target  func() *Target // nil: nobody is told
 	History *History
-	Used    func() map[string]Use                  // what use has shown, by full reference, in a map of its own; nil: nothing
-	Good    func(ref string, since time.Time) bool // a request with the credential went well since then; nil: none did
-	Log     *slog.Logger                           // nil: nothing is logged
-	Metrics prometheus.Registerer                  // nil: nothing is measured
+	Used    func() map[string]Use // what use has shown, by full reference, in a map of its own; nil: nothing
+	Log     *slog.Logger          // nil: nothing is logged
+	Metrics prometheus.Registerer // nil: nothing is measured
 }
 
 // Notifier tells a webhook when a credential breaks and when it recovers, each once,
@@ -47,12 +46,14 @@ type Notifier struct {
 	work chan struct{} // for the one that sends
 	sent *prometheus.CounterVec
 
+	writing sync.Mutex // held while File is written; taken before mu
+
 	mu       sync.Mutex
 	troubles map[string]*trouble // by full reference
 	loaded   bool
 	looked   time.Time // when it looked last
 	fresh    bool      // another target may take what the last did not
-	dirty    bool      // troubles are not saved as they are
+	dirty    bool      // troubles are not saved as they are, and nobody is about to
 	unsaved  bool      // saving them fails
 	saved    time.Time // when that was tried last
 }
@@ -61,9 +62,6 @@ type Notifier struct {
 func NewNotifier(o NotifierOptions) *Notifier {
 	if o.Used == nil {
 		o.Used = func() map[string]Use { return nil }
-	}
-	if o.Good == nil {
-		o.Good = func(string, time.Time) bool { return false }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -99,9 +97,39 @@ func (n *Notifier) Run(ctx context.Context) error {
 // Save keeps what was told since the last look: a daemon that ends may not wait for
 // Run.
 func (n *Notifier) Save() {
+	n.writing.Lock()
+	defer n.writing.Unlock()
+	b, err := n.unwritten()
+	if b == nil && err == nil {
+		return
+	}
+	if err == nil {
+		err = file.Write(n.o.File, append(b, '\n'), file.Private)
+	}
+	if n.wrote(err) {
+		n.o.Log.Warn("what the webhook is told is not kept over a restart", "error", err)
+	}
+}
+
+// unwritten gives the file as it is to be; nil: it is so already.
+func (n *Notifier) unwritten() ([]byte, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.save()
+	if !n.dirty {
+		return nil, nil
+	}
+	n.dirty = false
+	return json.Marshal(n.troubles)
+}
+
+// wrote takes note of what became of the writing, and reports whether that it fails
+// is new.
+func (n *Notifier) wrote(err error) (news bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	news = err != nil && !n.unsaved
+	n.dirty, n.unsaved, n.saved = n.dirty || err != nil, err != nil, time.Now()
+	return news
 }
 
 // Wake has Run look at once, and try what a target of another configuration may take.
@@ -124,16 +152,20 @@ func poke(c chan struct{}) {
 // Forget drops what is known of a credential that was removed. Nobody is told.
 func (n *Notifier) Forget(ref string) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.loaded && n.troubles[ref] != nil {
+	known := n.loaded && n.troubles[ref] != nil
+	if known {
 		delete(n.troubles, ref)
 		n.dirty = true
-		n.save()
+	}
+	n.mu.Unlock()
+	if known {
+		n.Save()
 	}
 }
 
-// look takes note of what has changed since the last look.
+// look takes note of what has changed since the last look, and keeps it.
 func (n *Notifier) look() {
+	defer n.Save()
 	reports, uses := n.o.History.lasts(), n.o.Used()
 	now := time.Now()
 	n.mu.Lock()
@@ -160,7 +192,6 @@ func (n *Notifier) look() {
 		n.dirty = true
 		poke(n.work)
 	}
-	n.save()
 }
 
 // note takes note of one credential.
@@ -189,7 +220,7 @@ func (n *Notifier) note(ref string, u Use, rep *Report) (changed bool) {
 		n.troubles[ref] = t
 		t.breaks(s, n.before(ref), since)
 		return true
-	case t != nil && t.Broken && n.mended(ref, t, u, &s, rep):
+	case t != nil && t.Broken && mended(t, u, &s, rep):
 		t.mends(s)
 		return true
 	}
@@ -208,13 +239,11 @@ func (n *Notifier) before(ref string) Status {
 
 // mended reports whether something has shown since that a broken credential is good:
 // a check that the provider took it in, or a request.
-func (n *Notifier) mended(ref string, t *trouble, u Use, s *sight, rep *Report) bool {
-	if rep != nil && (s.Status == OK || s.Status == Warning) && rep.CheckedAt.After(t.Since) {
-		if l, _ := rep.line(Authorization); l.Status == OK || l.Status == Warning {
-			return true
-		}
+func mended(t *trouble, u Use, s *sight, rep *Report) bool {
+	if rep != nil && rep.Taken() && rep.CheckedAt.After(t.Since) {
+		return true
 	}
-	if u.Fault != nil || !n.o.Good(ref, t.Since) {
+	if u.Fault != nil || !u.Good.After(t.Since) {
 		return false
 	}
 	if s.Status == Unknown {
@@ -254,19 +283,4 @@ func (n *Notifier) load() {
 		}
 	}
 	poke(n.work)
-}
-
-// save keeps what was told and what is to be told, if that has changed. The lock is held.
-func (n *Notifier) save() {
-	if !n.dirty {
-		return
-	}
-	b, err := json.Marshal(n.troubles)
-	if err == nil {
-		err = file.Write(n.o.File, append(b, '\n'), file.Private)
-	}
-	if n.dirty = err != nil; err != nil && !n.unsaved {
-		n.o.Log.Warn("what the webhook is told is not kept over a restart", "error", err)
-	}
-	n.unsaved, n.saved = err != nil, time.Now()
 }

@@ -144,16 +144,23 @@ func (n *Notifier) take(target *Target) (ref string, e *Event) {
 
 // done takes note of what became of the event that was taken.
 func (n *Notifier) done(ref string, err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	outcome := "ok"
 	if err != nil {
 		outcome = "failed"
 	}
 	n.sent.WithLabelValues(outcome).Inc()
+	if n.settled(ref, err) {
+		n.Save()
+	}
+}
+
+// settled takes note of it, and reports whether that is to be kept at once.
+func (n *Notifier) settled(ref string, err error) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	t := n.troubles[ref]
 	if t == nil || !t.sending { // it was forgotten meanwhile
-		return
+		return false
 	}
 	was := *t
 	t.sent(err)
@@ -162,9 +169,7 @@ func (n *Notifier) done(ref string, err error) {
 		delete(n.troubles, ref)
 	}
 	n.dirty = n.dirty || over || t.Told != was.Told || t.Event != was.Event
-	if len(n.troubles) <= fewTroubles || time.Since(n.saved) > watchEvery { // of many the rest is kept at the next look
-		n.save()
-	}
+	return len(n.troubles) <= fewTroubles || time.Since(n.saved) > watchEvery // of many the rest is kept at the next look
 }
 
 // post sends one event. Its error holds nothing of the URL, which may be a secret.

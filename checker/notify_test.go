@@ -42,6 +42,7 @@ type hook struct {
 	history *checker.History
 	metrics *prometheus.Registry
 	log     bytes.Buffer
+	logs    func() // before each line; nil: nothing
 
 	mu     sync.Mutex
 	off    bool
@@ -103,7 +104,7 @@ func (h *hook) RoundTrip(req *http.Request) (*http.Response, error) {
 func (h *hook) run() (n *checker.Notifier, stop func()) {
 	h.metrics = prometheus.NewRegistry()
 	n = checker.NewNotifier(checker.NotifierOptions{
-		File: h.file, History: h.history, Log: slog.New(slog.NewTextHandler(&h.log, nil)), Metrics: h.metrics,
+		File: h.file, History: h.history, Log: slog.New(slog.NewTextHandler(h, nil)), Metrics: h.metrics,
 		Target: func() *checker.Target {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -122,12 +123,12 @@ func (h *hook) run() (n *checker.Notifier, stop func()) {
 			for ref, u := range h.uses {
 				all[ref] = u
 			}
+			for ref, at := range h.good {
+				u := all[ref]
+				u.Good = at
+				all[ref] = u
+			}
 			return all
-		},
-		Good: func(ref string, since time.Time) bool {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			return h.good[ref].After(since)
 		},
 	})
 	ctx, cancel := context.WithCancel(h.t.Context())
@@ -139,6 +140,14 @@ func (h *hook) run() (n *checker.Notifier, stop func()) {
 			h.t.Error(err)
 		}
 	}
+}
+
+// Write implements io.Writer for the log.
+func (h *hook) Write(line []byte) (int, error) {
+	if h.logs != nil {
+		h.logs()
+	}
+	return h.log.Write(line)
 }
 
 func (h *hook) set(do func()) {
@@ -441,4 +450,62 @@ func TestNotifierFile(t *testing.T) {
 		h.expect("odd", time.Minute, "broken")
 		stop()
 	})
+}
+
+// Nobody waits for the file: what is known can be read and changed while it is
+// written, and what is written last is what is known.
+func TestNotifierSaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHook(t)
+		good := h.file
+		h.file = filepath.Join(h.file, "no", "folder")
+		n, stop := h.run()
+		h.logs = n.Wake // which would wait for ever
+		h.checked(checker.Error)
+		h.expect("a file that cannot be written", time.Minute, "broken")
+		stop()
+		if got := strings.Count(h.log.String(), "is not kept over a restart"); got != 1 {
+			t.Errorf("%d lines:\n%s", got, h.log.String())
+		}
+		h.file, h.logs = good, nil
+		n, stop = h.run()
+		h.expect("another start", time.Minute, "broken")
+		var group sync.WaitGroup
+		for i := range 50 {
+			group.Go(func() {
+				if n.Save(); i == 25 {
+					n.Forget(mainRef)
+				}
+				n.Save()
+			})
+		}
+		group.Wait()
+		if b, err := os.ReadFile(h.file); err != nil || string(b) != "{}\n" {
+			t.Errorf("forgotten, and the file holds %s (%v)", b, err)
+		}
+		h.history.Forget(mainRef)
+		stop()
+	})
+}
+
+// A check shows that the provider takes the credential though something else is
+// wrong with it.
+func TestTaken(t *testing.T) {
+	for _, c := range []struct {
+		status, authorization checker.Status
+		want                  bool
+	}{
+		{checker.OK, checker.OK, true},
+		{checker.Warning, checker.OK, true},
+		{checker.Warning, checker.Warning, true},
+		{checker.Warning, checker.Unverifiable, false},
+		{checker.Warning, "", false},
+		{checker.Unknown, checker.OK, false},
+		{checker.Error, checker.OK, false},
+		{checker.Error, checker.Error, false},
+	} {
+		if got := onMain(c.status, c.authorization).Taken(); got != c.want {
+			t.Errorf("%s, authorization %s: %v", c.status, c.authorization, got)
+		}
+	}
 }

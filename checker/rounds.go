@@ -71,12 +71,7 @@ func NewRounds(o RoundsOptions) *Rounds {
 }
 
 // Wake has Run look at once at an interval, at folders and providers that have changed.
-func (r *Rounds) Wake() {
-	select {
-	case r.wake <- struct{}{}:
-	default: // it is about to look
-	}
-}
+func (r *Rounds) Wake() { poke(r.wake) }
 
 // Run checks until ctx ends.
 func (r *Rounds) Run(ctx context.Context) error {
@@ -106,11 +101,17 @@ func (r *Rounds) step(ctx context.Context, group *errgroup.Group) time.Duration 
 		r.list(ctx, interval)
 	}
 	refs, next := r.due()
+	over := func() bool { return ctx.Err() != nil || r.isAway() || r.o.Interval() != interval }
 	for _, ref := range refs {
-		if ctx.Err() != nil || r.isAway() {
+		if over() {
 			break
 		}
-		group.Go(func() error { r.take(ctx, ref, interval); return nil })
+		group.Go(func() error { // which may have waited for long
+			if !over() {
+				r.take(ctx, ref, interval)
+			}
+			return nil
+		})
 	}
 	return max(min(lookEvery, interval/10, next), shortest)
 }

@@ -16,6 +16,7 @@ type Use struct {
 	Ends    time.Time    // when somebody must act; zero: not known, or never
 	Type    string       // of the credential; empty: not known
 	Version int          // of the record that was used; 0: not known
+	Good    time.Time    // when the last request began that went well; zero: none did
 }
 
 // standing is the status of a credential by its use and its last report, which may
@@ -31,6 +32,16 @@ func (u Use) standing(rep *Report) Status {
 // somebody may have mended it since.
 func (u Use) outdated(rep *Report) bool {
 	return rep != nil && u.Version != 0 && rep.version > u.Version
+}
+
+// Taken reports whether the check has shown that the provider takes the credential,
+// whatever else is wrong with it.
+func (r *Report) Taken() bool {
+	if r.Status != OK && r.Status != Warning {
+		return false
+	}
+	l, _ := r.line(Authorization)
+	return l.Status == OK || l.Status == Warning
 }
 
 // Standing is the status of a credential: what its use has shown, then what its

@@ -24,15 +24,7 @@ func (j *judge) defaultType(key, name string) {
 }
 
 func (j *judge) entry(path string, f *providerForm) {
-	for i, t := range append([]string{f.Type}, f.Types...) {
-		key := join(path, "type")
-		if i > 0 {
-			key = index(join(path, "types"), i-1)
-		}
-		if known, _ := j.types(t); !known {
-			j.add(key, "%q is not a credential type%s", t, hint(t, documentedTypes))
-		}
-	}
+	j.credentialTypes(path, f)
 	j.hmac(join(path, "hmac"), f)
 	j.protocol(join(path, "protocol"), f)
 	j.hosts(path, f)
@@ -64,6 +56,18 @@ func (j *judge) entry(path string, f *providerForm) {
 	j.limits(join(path, "limits"), f.Limits)
 	for i, s := range f.Signals {
 		j.signal(index(join(path, "signal"), i), s)
+	}
+}
+
+func (j *judge) credentialTypes(path string, f *providerForm) {
+	for i, t := range append([]string{f.Type}, f.Types...) {
+		key := join(path, "type")
+		if i > 0 {
+			key = index(join(path, "types"), i-1)
+		}
+		if known, _ := j.types(t); !known {
+			j.add(key, "%q is not a credential type%s", t, hint(t, documentedTypes))
+		}
 	}
 }
 

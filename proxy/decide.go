@@ -43,30 +43,37 @@ func (s *Server) Decide(ctx context.Context, q Question) (Decision, error) {
 	if err != nil {
 		return Decision{}, fault.New(fault.InvalidRequest, "url: the host is not a host with an optional port", err)
 	}
-	since := time.Now()
-	d := Decision{Why: []string{fmt.Sprintf("caller %s: workspace %s, environment %s", c.Name, c.Workspace, c.Environment)}}
-	rt, err := st.route(ctx, c, a, u.Scheme == "https", since)
-	if err != nil {
-		return d.refused(err), nil
-	}
-	if !rt.intercept {
-		d.Action = "tunnel"
-		d.Why = append(d.Why, "no provider owns "+a.String()+": it passes untouched")
-		return d, nil
-	}
 	path := u.EscapedPath()
 	if path == "" {
 		path = "/"
 	}
-	t, err := st.target(ctx, ask{caller: c, authority: a, secure: u.Scheme == "https", method: q.Method, path: path, name: q.Credential, since: since})
+	return st.decide(ctx, ask{
+		caller: c, authority: a, secure: u.Scheme == "https", method: q.Method, path: path, name: q.Credential, since: time.Now(),
+	}), nil
+}
+
+// decide tells what would become of a request that is well formed.
+func (st *state) decide(ctx context.Context, q ask) Decision {
+	c, a := q.caller, q.authority
+	d := Decision{Why: []string{fmt.Sprintf("caller %s: workspace %s, environment %s", c.Name, c.Workspace, c.Environment)}}
+	rt, err := st.route(ctx, c, a, q.secure, q.since)
+	if err != nil {
+		return d.refused(err)
+	}
+	if !rt.intercept {
+		d.Action = "tunnel"
+		d.Why = append(d.Why, "no provider owns "+a.String()+": it passes untouched")
+		return d
+	}
+	t, err := st.target(ctx, q)
 	if t.provider != nil {
 		d.Provider = t.provider.Name
-		d.Why = append(d.Why, "provider "+d.Provider+" owns "+a.String()+path)
+		d.Why = append(d.Why, "provider "+d.Provider+" owns "+a.String()+q.path)
 	}
 	if err != nil {
-		return d.refused(err), nil
+		return d.refused(err)
 	}
-	return d.passed(&t), nil
+	return d.passed(&t)
 }
 
 func (d Decision) refused(err error) Decision {

@@ -38,6 +38,18 @@ func (s *Server) Rejection(ref credential.Ref) (r Rejection, ok bool) {
 	return *last, true
 }
 
+// LastGood gives when the last request with a credential began that its provider
+// has answered well, to the millisecond; zero: none since the start.
+func (s *Server) LastGood(ref credential.Ref) time.Time {
+	s.used.mu.RLock()
+	u := s.used.refs[ref]
+	s.used.mu.RUnlock()
+	if u == nil || u.good.Load() == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(u.good.Load()).UTC()
+}
+
 // unreject drops the provider's last word on a credential that was changed.
 func (u *usage) unreject(ref credential.Ref) {
 	u.mu.RLock()
@@ -53,13 +65,24 @@ func (x *exchange) judged(resp *http.Response, m provider.Meaning) {
 	if x.entry == nil || x.injector == nil {
 		return
 	}
-	held := &x.entry.used.rejection
-	last := held.Load()
+	used := x.entry.used
+	last := used.rejection.Load()
 	switch {
 	case m.Rejects() && (last == nil || time.Since(last.Last) > rejectionStep):
-		held.CompareAndSwap(last, x.rejected(resp, last))
-	case last != nil && m == provider.OK && resp.StatusCode < http.StatusBadRequest:
-		held.Store(nil)
+		used.rejection.CompareAndSwap(last, x.rejected(resp, last))
+	case m == provider.OK && resp.StatusCode < http.StatusBadRequest:
+		used.went(x.start)
+	}
+}
+
+// went takes note of a request that went well. What is known already is not written
+// again: many requests share it.
+func (u *useOf) went(began time.Time) {
+	if ms := began.UnixMilli(); ms > u.good.Load() {
+		u.good.Store(ms)
+	}
+	if u.rejection.Load() != nil {
+		u.rejection.Store(nil)
 	}
 }
 

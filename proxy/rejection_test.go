@@ -103,8 +103,88 @@ func TestRejectionOfTokens(t *testing.T) {
 	}
 }
 
-// Where the token could not be refreshed that is what is wrong, and where the body
-// could not be sent again nobody knows yet.
+// A body that cannot be sent again is no reason to forget a no: it is the last word
+// unless there is a new credential, of which nobody knows yet.
+func TestRejectionOfLargeBodies(t *testing.T) {
+	upload := func(r *rig, c *http.Client) {
+		t.Helper()
+		req, _ := http.NewRequest(http.MethodPost, r.url("/"), io.LimitReader(letters{}, 3<<20))
+		if got := r.do(c, req); got.StatusCode != 401 {
+			t.Errorf("%d %s", got.StatusCode, got.body)
+		}
+	}
+	rejected := func(r *rig, what string, want bool) {
+		t.Helper()
+		if _, ok := r.srv.Rejection(apiMain); ok != want {
+			t.Errorf("%s: rejected %v, want %v", what, ok, want)
+		}
+	}
+	var key atomic.Value
+	key.Store(canary)
+	r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.Header.Get("Authorization") != "Bearer "+key.Load().(string) {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	})
+	c := r.client(false)
+	if got := r.get(c, r.url("/")); got.StatusCode != 200 {
+		t.Fatalf("%d %s", got.StatusCode, got.body)
+	}
+	key.Store("new")
+	r.store.Add("api/main", "api_key", "api_key", "new")
+	upload(r, c)
+	rejected(r, "a static key that was replaced", false)
+	key.Store("never")
+	upload(r, c)
+	rejected(r, "a static key", true)
+	key.Store("new")
+	r.get(c, r.url("/"))
+	rejected(r, "taken", false)
+
+	var want atomic.Value
+	want.Store("at-1")
+	r, _ = oauthRig(t, &want, nil)
+	c = r.client(false)
+	r.get(c, r.url("/"))
+	want.Store("never")
+	upload(r, c)
+	rejected(r, "a token that was replaced", false)
+	upload(r, c)
+	rejected(r, "the new token, and there is no newer one", true)
+}
+
+// When a request last went well is known, whatever else happened since.
+func TestLastGood(t *testing.T) {
+	var up saying
+	up.says(200, `{}`)
+	r := newRig(t, up.ServeHTTP)
+	c := r.client(false)
+	if at := r.srv.LastGood(apiMain); !at.IsZero() {
+		t.Errorf("before any request: %v", at)
+	}
+	start := time.Now().Truncate(time.Millisecond)
+	r.get(c, r.url("/"))
+	good := r.srv.LastGood(apiMain)
+	if good.Before(start) || good.After(time.Now()) {
+		t.Errorf("a good request: %v, began after %v", good, start)
+	}
+	time.Sleep(2 * time.Millisecond)
+	for _, status := range []int{401, 403, 404, 429, 500} {
+		up.says(status, `{}`)
+		r.get(c, r.url("/"))
+		if at := r.srv.LastGood(apiMain); at != good {
+			t.Errorf("after %d: %v, want %v", status, at, good)
+		}
+	}
+	up.says(200, `{}`)
+	r.get(c, r.url("/"))
+	if at := r.srv.LastGood(apiMain); !at.After(good) {
+		t.Errorf("good again: %v, was %v", at, good)
+	}
+}
+
+// Where the token could not be refreshed that is what is wrong.
 func TestRejectionNeedsALastWord(t *testing.T) {
 	var want atomic.Value
 	want.Store("at-1")
@@ -137,9 +217,9 @@ func TestRejectionTellsItsLastTime(t *testing.T) {
 	})
 }
 
-// A good answer costs one look at a pointer.
+// A good answer costs a look at a time and a pointer.
 func TestGoodAnswersWriteNoRejection(t *testing.T) {
-	x := &exchange{target: target{entry: &entry{used: new(useOf)}}, injector: &auth.Injector{}}
+	x := &exchange{start: time.Now(), target: target{entry: &entry{used: new(useOf)}}, injector: &auth.Injector{}}
 	resp := &http.Response{StatusCode: 200}
 	if n := testing.AllocsPerRun(100, func() { x.judged(resp, provider.OK) }); n != 0 {
 		t.Errorf("%v allocations for a good answer", n)

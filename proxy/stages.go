@@ -34,7 +34,8 @@ func (s *Server) dispatch(req *http.Request) (*http.Response, error) {
 // the credential has it read and refreshed anew, and the request sent once more,
 // if its body can be repeated and there is a new credential to repeat it with:
 // what was refused for its credential was not acted on, whatever its method (RFC
-// 9110 section 15.5.2). The second answer passes, whatever it is.
+// 9110 section 15.5.2). The second answer passes, whatever it is. One to which
+// there is no new credential is the provider's last word on it.
 func (s *Server) authenticated(req *http.Request, x *exchange) (*http.Response, error) {
 	resp, err := s.limited(req, x)
 	if err != nil || x.provider == nil {
@@ -47,17 +48,17 @@ func (s *Server) authenticated(req *http.Request, x *exchange) (*http.Response, 
 	}
 	refused := x.injector
 	x.entry.source.Reject(refused)
-	if !x.body.again() || resp.StatusCode == http.StatusSwitchingProtocols {
-		return resp, nil
-	}
+	again := x.body.again() && resp.StatusCode != http.StatusSwitchingProtocols
 	next, err := x.entry.source.Injector(req.Context())
-	if err != nil {
-		discard(resp)
-		return nil, err
-	}
-	if next == refused {
+	switch {
+	case next == refused:
 		x.judged(resp, m)
 		return resp, nil
+	case !again:
+		return resp, nil
+	case err != nil:
+		discard(resp)
+		return nil, err
 	}
 	discard(resp)
 	if resp, err = s.limited(req, x); err != nil {

@@ -37,7 +37,7 @@ func (a *app) buildChecks(check *checker.Checker) {
 		Store: a.store, Checker: check, History: a.history, Gone: a.forget, Log: a.log,
 	})
 	a.notifier = checker.NewNotifier(checker.NotifierOptions{
-		File: filepath.Join(a.stateDir, "notified.json"), Target: a.webhook, History: a.history, Used: a.uses, Good: a.usedWell,
+		File: filepath.Join(a.stateDir, "notified.json"), Target: a.webhook, History: a.history, Used: a.uses,
 		Log: a.log, Metrics: a.registry,
 	})
 }
@@ -105,14 +105,4 @@ func (a *app) judgeNotify(cfg *configs.Config) error {
 		return configs.Faults{cfg.FaultAt("notify.secret_file", err.Error())}
 	}
 	return nil
-}
-
-// usedWell reports whether a request with the credential went well since then.
-func (a *app) usedWell(ref string, since time.Time) bool {
-	for _, r := range a.proxy.Requests() {
-		if r.Credential == ref && !r.Failed && r.Code == "" && r.Time.After(since) {
-			return true
-		}
-	}
-	return false
 }

@@ -106,7 +106,7 @@ func (a *app) rejection(ref credential.Ref) *fault.Fault {
 	if !ok {
 		return nil
 	}
-	if last := a.history.Last(ref.String()); last != nil && last.Status == checker.OK && last.CheckedAt.After(r.Last) {
+	if last := a.history.Last(ref.String()); last != nil && last.Taken() && last.CheckedAt.After(r.Last) {
 		return nil
 	}
 	return r.Fault
@@ -116,7 +116,7 @@ func (a *app) rejection(ref credential.Ref) *fault.Fault {
 func (a *app) uses() map[string]checker.Use {
 	all := map[string]checker.Use{}
 	for ref, s := range a.proxy.Statuses() {
-		u := checker.Use{Fault: s.LastError, Ends: s.GrantEnds, Type: s.Type, Version: s.Version}
+		u := checker.Use{Fault: s.LastError, Ends: s.GrantEnds, Type: s.Type, Version: s.Version, Good: a.proxy.LastGood(ref)}
 		if u.Fault == nil {
 			u.Fault = a.rejection(ref)
 		}

@@ -190,34 +190,39 @@ func (c *cli) providerShow(ctx context.Context, name string) error {
 		return c.printJSON(v.raw)
 	}
 	t := c.table()
-	t.row("name", v.Name)
-	t.row("hosts", v.where(0))
-	t.row("paths", orDash(strings.Join(v.Paths, ", ")))
-	t.row("base url", orDash(v.BaseURL))
-	t.row("type", v.Type)
-	t.row("other types", orDash(strings.Join(v.Types, ", ")))
-	t.row("fields", orDash(strings.Join(v.fieldsOf(v.Type), ", ")))
-	for _, typ := range v.Types {
-		t.row("fields of "+typ, orDash(strings.Join(v.fieldsOf(typ), ", ")))
+	v.show(t)
+	return t.flush()
+}
+
+// show writes what there is to know of the provider.
+func (p *providerView) show(t *table) {
+	t.row("name", p.Name)
+	t.row("hosts", p.where(0))
+	t.row("paths", orDash(strings.Join(p.Paths, ", ")))
+	t.row("base url", orDash(p.BaseURL))
+	t.row("type", p.Type)
+	t.row("other types", orDash(strings.Join(p.Types, ", ")))
+	t.row("fields", orDash(strings.Join(p.fieldsOf(p.Type), ", ")))
+	for _, typ := range p.Types {
+		t.row("fields of "+typ, orDash(strings.Join(p.fieldsOf(typ), ", ")))
 	}
-	t.row("verify", orDash(v.Verify))
+	t.row("verify", orDash(p.Verify))
 	for _, needed := range []struct {
 		what  string
 		names []string
-	}{{"scopes", v.Scopes}, {"scopes of oauth tokens", v.OAuthScopes}, {"permissions", v.Permissions}} {
+	}{{"scopes", p.Scopes}, {"scopes of oauth tokens", p.OAuthScopes}, {"permissions", p.Permissions}} {
 		if len(needed.names) > 0 {
 			t.row("needed "+needed.what, strings.Join(needed.names, ", "))
 		}
 	}
-	t.row("limits of a credential", orDash(v.limits()))
-	t.row("credentials", strconv.Itoa(v.Credentials))
-	if v.Unverified {
+	t.row("limits of a credential", orDash(p.limits()))
+	t.row("credentials", strconv.Itoa(p.Credentials))
+	if p.Unverified {
 		t.row("unverified", "yes; what is known here of this provider was not checked against it")
 	}
-	if v.Note != "" {
-		t.row("note", v.Note)
+	if p.Note != "" {
+		t.row("note", p.Note)
 	}
-	return t.flush()
 }
 
 // fieldsOf are those that a credential of a type needs.

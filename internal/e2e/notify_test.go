@@ -10,8 +10,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -292,4 +294,76 @@ func TestWebhookFaults(t *testing.T) {
 		t.Fatalf("reload: %d %s", code, body)
 	}
 	eventually(t, "told at the other URL", 5*time.Second, func() bool { return len(h.all()) == 1 })
+}
+
+// mine is what a caller sees of its credentials.
+func mine(t *testing.T, d *testserver.Daemon) string {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, "http://"+d.Admin+"/api/v1/mine", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth("default", d.Token(t, "default"))
+	resp, err := plain.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
+// A check that finds a scope missing has the credential taken all the same: what a
+// request has shown before is over, and all that tell of it agree.
+func TestWebhookWarning(t *testing.T) {
+	t.Parallel()
+	var answer atomic.Value // status and body
+	answer.Store([2]string{"200", "{}"})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		a, _ := answer.Load().([2]string)
+		status, _ := strconv.Atoi(a[0])
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, a[1])
+	}))
+	t.Cleanup(server.Close)
+	api, h := &counted{Server: server}, newHook(t)
+	d := testserver.Sallyport(t, h.config()+api.api("[provider.verify]\npath = \"/me\"\n"))
+	const ref = "default/production/api/main"
+	d.Put(t, ref, "bearer", map[string]string{"token": canary})
+	shows := func(want, code string) {
+		t.Helper()
+		_, one := d.Call(t, http.MethodGet, "/api/v1/credentials/"+ref, nil)
+		var v struct {
+			Status    string
+			LastError *struct{ Code string } `json:"last_error"`
+		}
+		if err := json.Unmarshal([]byte(one), &v); err != nil || v.Status != want || (v.LastError != nil) != (code != "") || code != "" && v.LastError.Code != code {
+			t.Errorf("the credential, want %s %s: %s", want, code, one)
+		}
+		if mine := mine(t, d); !strings.Contains(mine, `"status":"`+want+`"`) {
+			t.Errorf("/api/v1/mine, want %s: %s", want, mine)
+		}
+		if _, metrics := d.Call(t, http.MethodGet, "/metrics", nil); !strings.Contains(metrics, `sallyport_credential_status{credential="`+ref+`",status="`+want+`"} 1`) {
+			t.Errorf("the metrics do not say %s", want)
+		}
+	}
+	answer.Store([2]string{"401", `{"message":"Bad credentials"}`})
+	resp, err := d.Client(t).Get(api.URL + "/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	eventually(t, "told that it broke", 10*time.Second, func() bool { return len(h.all()) == 1 })
+	shows("error", "credentials_rejected")
+	answer.Store([2]string{"403", `{"error":"insufficient_scope"}`})
+	d.Call(t, http.MethodPost, "/api/v1/credentials/"+ref+"/check", map[string]any{})
+	shows("warning", "insufficient_scope")
+	eventually(t, "told that it recovered", 10*time.Second, func() bool { return len(h.all()) == 2 })
+	if e := h.all()[1]; e.Event != "credential.recovered" || e.Status != "warning" || e.Previous != "error" {
+		t.Errorf("event %+v", e)
+	}
 }

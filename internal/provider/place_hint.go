@@ -11,8 +11,9 @@ import (
 // credential, and where it goes now, as a sentence for a person: "the provider
 // asks for the header X-Api-Key; the credential goes into Authorization". It is
 // empty if the answer does not tell, or tells what is done already. peek is as
-// for Meaning; of the request that was answered, if resp has it, only the scheme
-// of Authorization is looked at. Nothing of the credential is in it.
+// for Meaning; the request that was answered, if resp has it, shows the scheme of
+// Authorization, and whether a name that the answer gives is a part of what was
+// sent. Nothing of the credential is in it.
 func (p *Provider) PlaceHint(resp *http.Response, peek []byte) string {
 	if !wordy(resp.StatusCode) {
 		return ""
