@@ -19,21 +19,24 @@ const (
 
 // History keeps reports in memory: the last one of each credential, its last
 // failure, which stays when good reports follow it, and some before these, where
-// failures are kept longer, too. All methods may be called at once from many
-// goroutines.
+// failures are kept longer, too. Restore has it keep some of this in a file. All methods may be
+// called at once from many goroutines.
 type History struct {
 	mu                sync.Mutex
 	last, failures    shelf
 	earlier, failedSo []*Report // newest last
 	floors            floors
 	used              func() map[string]Use
+	cools             map[string]cooling // by full reference
+	unmet             map[string]bool    // what was restored of these may be of records that are gone or changed
+	kept              kept
 }
 
 // NewHistory makes an empty History. Its metrics credential_status and
 // credential_expiry_timestamp_seconds are registered with r; nil: nothing is
 // measured.
 func NewHistory(r prometheus.Registerer) *History {
-	h := &History{last: newShelf(maxReports), failures: newShelf(maxReports), floors: floors{}}
+	h := &History{last: newShelf(maxReports), failures: newShelf(maxReports), floors: floors{}, cools: map[string]cooling{}, kept: newKept()}
 	if r != nil {
 		_ = r.Register(statuses{h}) // a second History of one process is not measured
 	}
@@ -84,6 +87,9 @@ func (h *History) Replace(r *Report, version int) {
 }
 
 func (h *History) put(r *Report) {
+	last := h.last.m[r.Credential]
+	h.changed(last == nil || last.Status != r.Status || r.Status == Error)
+	delete(h.unmet, r.Credential)
 	h.last.put(r)
 	h.earlier = push(h.earlier, r)
 	if r.Status != OK {
@@ -140,11 +146,14 @@ func (h *History) All() []*Report {
 	})
 }
 
-// lasts gives the last report of every credential, by full reference.
+// lasts gives the last report of every credential whose record was seen since the
+// start, by full reference.
 func (h *History) lasts() map[string]*Report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return maps.Clone(h.last.m)
+	all := maps.Clone(h.last.m)
+	maps.DeleteFunc(all, func(ref string, _ *Report) bool { return h.unmet[ref] })
+	return all
 }
 
 // Forget drops what is kept of a credential, and what checks of it that are under
@@ -153,6 +162,13 @@ func (h *History) Forget(ref string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.floors.set(ref, time.Now())
+	h.forget(ref)
+}
+
+func (h *History) forget(ref string) {
+	h.changed(true)
+	delete(h.cools, ref)
+	delete(h.unmet, ref)
 	h.last.drop(ref)
 	h.failures.drop(ref)
 	of := func(r *Report) bool { return r.Credential == ref }

@@ -104,6 +104,7 @@ func (n *Notifier) Save() {
 		return
 	}
 	if err == nil {
+		n.o.History.Save() // what is told must not be newer than what is known after a restart
 		err = file.Write(n.o.File, append(b, '\n'), file.Private)
 	}
 	if n.wrote(err) {
@@ -240,7 +241,7 @@ func (n *Notifier) before(ref string) Status {
 // mended reports whether something has shown since that a broken credential is good:
 // a check that the provider took it in, or a request.
 func mended(t *trouble, u Use, s *sight, rep *Report) bool {
-	if rep != nil && rep.Taken() && rep.CheckedAt.After(t.Since) {
+	if rep != nil && !rep.restored && rep.Taken() && rep.CheckedAt.After(t.Since) {
 		return true
 	}
 	if u.Fault != nil || !u.Good.After(t.Since) {

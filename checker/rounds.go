@@ -43,7 +43,7 @@ type RoundsOptions struct {
 
 // Rounds checks credentials in the background, each once an interval, spread over
 // it. One that was refused is left alone for longer and longer unless its record
-// changes: providers lock accounts that come again and again with a bad token.
+// changes, also over restarts: providers lock accounts that come again and again with a bad token.
 type Rounds struct {
 	o RoundsOptions
 
@@ -78,6 +78,9 @@ func (r *Rounds) Run(ctx context.Context) error {
 	var group errgroup.Group
 	defer func() { _ = group.Wait() }() // none of them fails
 	group.SetLimit(roundsAtOnce)
+	var meeting sync.WaitGroup
+	defer meeting.Wait()
+	meeting.Go(func() { r.meetRestored(ctx) })
 	for {
 		t := time.NewTimer(r.step(ctx, &group))
 		select {
@@ -211,7 +214,7 @@ func (r *Rounds) settle(found map[credential.Ref]bool, hidden []credential.Ref, 
 	}
 	for ref, wanted := range found {
 		if wanted && r.turns[ref] == nil {
-			r.turns[ref] = &turn{}
+			r.turns[ref] = r.o.History.turn(ref.String(), interval)
 		}
 	}
 	var fresh []*turn

@@ -78,11 +78,14 @@ func (r *Rounds) read(ctx context.Context, ref credential.Ref) (*credential.Cred
 
 // ready reports whether the record is to be checked now.
 func (r *Rounds) ready(t *turn, c *credential.Credential, interval time.Duration) bool {
-	last, now := r.o.History.Last(c.Ref.String()), time.Now()
+	ref := c.Ref.String()
+	r.o.History.meet(ref, c.Version)
+	last, now := r.o.History.Last(ref), time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t.meet(c.Version)
 	known := t.learn(last, interval, now)
+	r.o.History.cool(ref, t.cooling())
 	return !known && !now.Before(t.until)
 }
 
@@ -102,7 +105,9 @@ func (r *Rounds) check(ctx context.Context, t *turn, p *provider.Provider, c *cr
 	}
 	r.mu.Lock()
 	t.judge(rep, interval)
+	cooling := t.cooling()
 	r.mu.Unlock()
+	r.o.History.cool(rep.Credential, cooling)
 	if r.o.History.Put(rep) {
 		r.warn(t, rep)
 	}

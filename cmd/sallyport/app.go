@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -106,6 +107,9 @@ func (a *app) buildAdmin(cfg *configs.Config) error {
 		}
 	}
 	a.history = checker.NewHistory(a.registry)
+	if !a.local { // the file is the daemon's
+		a.history.Restore(filepath.Join(a.stateDir, "reports.json"), a.log)
+	}
 	a.history.Watch(a.uses)
 	check := a.newChecker()
 	a.buildChecks(check)

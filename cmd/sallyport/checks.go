@@ -44,6 +44,7 @@ func (a *app) buildChecks(check *checker.Checker) {
 
 // startChecks runs them.
 func (a *app) startChecks(ctx context.Context, group *errgroup.Group) {
+	group.Go(func() error { return a.history.Run(ctx) })
 	group.Go(func() error { return a.rounds.Run(ctx) })
 	group.Go(func() error { return a.notifier.Run(ctx) })
 }

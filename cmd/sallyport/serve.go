@@ -92,6 +92,7 @@ func (a *app) run(ctx context.Context, signals <-chan os.Signal) error {
 		_ = s.Close()
 	}
 	a.saveUses()
+	a.history.Save()
 	a.notifier.Save()
 	logout()
 	return err
