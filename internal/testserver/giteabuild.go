@@ -17,23 +17,7 @@ var giteaFiles = []string{"options", "public", "templates"}
 
 // buildGitea gives a folder with the program gitea of internal/testgitea's module and what it reads, built if it is not
 // in the cache. A first build downloads some 400 MB of modules and takes minutes.
-func buildGitea() (string, error) {
-	cache, err := cacheDir()
-	if err != nil {
-		return "", err
-	}
-	top, err := moduleRoot()
-	if err != nil {
-		return "", err
-	}
-	src := filepath.Join(top, "internal", "testgitea")
-	sum, err := hashFolder(src)
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(cache, "gitea-"+sum)
-	return dir, once(dir, func() error { return compileGitea(src, dir) })
-}
+func buildGitea() (string, error) { return buildNested("testgitea", "gitea", compileGitea) }
 
 func compileGitea(src, dir string) error {
 	fmt.Fprintln(os.Stderr, "testserver: building Gitea "+giteaVersion+"; the first time this takes some minutes")

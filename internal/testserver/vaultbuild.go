@@ -56,7 +56,11 @@ func once(path string, make func() error) error {
 
 // buildVault gives the path of the Vault server of internal/testvault, built if it is not in the cache.
 // A first build downloads some 200 MB of modules and takes minutes.
-func buildVault() (string, error) {
+func buildVault() (string, error) { return buildNested("testvault", "testvault", compileVault) }
+
+// buildNested gives the path of what compile makes of the nested module internal/FOLDER, under its name in the cache, made
+// if it is not there for this content and this compiler.
+func buildNested(folder, name string, compile func(src, made string) error) (string, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return "", err
@@ -65,13 +69,13 @@ func buildVault() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	src := filepath.Join(top, "internal", "testvault")
+	src := filepath.Join(top, "internal", folder)
 	sum, err := hashFolder(src)
 	if err != nil {
 		return "", err
 	}
-	bin := filepath.Join(cache, "testvault-"+sum)
-	return bin, once(bin, func() error { return compileVault(src, bin) })
+	made := filepath.Join(cache, name+"-"+sum)
+	return made, once(made, func() error { return compile(src, made) })
 }
 
 func compileVault(src, bin string) error {
