@@ -119,7 +119,7 @@ func (s *Server) apply(p *provider.Provider, ref credential.Ref, old *credential
 
 // verify tries the record. An error is a refusal, unless the request insists.
 func (s *Server) verify(ctx context.Context, p *provider.Provider, c *credential.Credential, force bool) (*checker.Report, error) {
-	rep := s.o.Checker.Check(ctx, p, c)
+	rep := s.o.Checker.Check(checker.AtOnce(ctx), p, c)
 	if err := ctx.Err(); err != nil { // nobody waits, and the check was cut short
 		return nil, fault.New(fault.Timeout, "", err)
 	}

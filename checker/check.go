@@ -109,6 +109,13 @@ func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credent
 	return r
 }
 
+// atOnce is the key of contexts that AtOnce makes.
+type atOnce struct{}
+
+// AtOnce has a check wait for no turn: it is the one that somebody waits for, who
+// writes one record.
+func AtOnce(ctx context.Context) context.Context { return context.WithValue(ctx, atOnce{}, true) }
+
 // when somebody must act: before the refresh token ends, or the secret itself
 // where nothing renews it.
 func (t *trial) when(r *Report) time.Time {

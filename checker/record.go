@@ -94,7 +94,7 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // turn waits for the turn of a request.
 func (r *recorder) turn(ctx context.Context) (done func(), err error) {
-	if r.pace == nil {
+	if r.pace == nil || ctx.Value(atOnce{}) != nil {
 		return func() {}, nil
 	}
 	return r.pace(ctx)
