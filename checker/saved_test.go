@@ -255,8 +255,8 @@ func TestRoundsTurnsOverRestarts(t *testing.T) {
 		}
 		stop()
 		for i := range 10 {
-			if n := len(w.times(fmt.Sprint("t", i))); n < 21 || n > 26 {
-				t.Errorf("n%d was checked %d times in ten days, want 24", i, n)
+			if n := len(w.times(fmt.Sprint("t", i))); n < 16 || n > 30 { // chance spreads them; a restart that began anew would give none, one that asked at once 240
+				t.Errorf("n%d was checked %d times in ten days, want about 24", i, n)
 			}
 		}
 	})
