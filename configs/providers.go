@@ -47,8 +47,8 @@ func (r *report) providers(f *form, tree map[string]any, types func(string) (kno
 			continue
 		}
 		named[name] = true
-		j.defaultType(join(path, "type"), f.Providers[i].Type)
 		base, isBuiltin := builtin[name]
+		j.defaultType(join(path, "type"), f.Providers[i].Type)
 		if isBuiltin {
 			f.Providers[i] = r.entry(path, merge(base.tree, elements[i]))
 			r.moved(path, base.tree, f.Providers[i])
@@ -57,16 +57,22 @@ func (r *report) providers(f *form, tree map[string]any, types func(string) (kno
 		p.Builtin, p.Configured, p.Note = isBuiltin, true, base.note
 		out = append(out, p)
 	}
+	out = append(out, j.unnamed(builtin, named)...)
+	slices.SortFunc(out, func(a, b *provider.Provider) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// unnamed compiles the entries of the catalogue that the configuration does not name.
+func (j *judge) unnamed(builtin map[string]shipped, named map[string]bool) (out []*provider.Provider) {
 	for _, name := range slices.Sorted(maps.Keys(builtin)) {
 		if named[name] {
 			continue
 		}
 		path := join("provider", name)
-		p := j.compile(path, r.entry(path, builtin[name].tree), builtin[name].sum)
+		p := j.compile(path, j.report.entry(path, builtin[name].tree), builtin[name].sum)
 		p.Builtin, p.Note = true, builtin[name].note
 		out = append(out, p)
 	}
-	slices.SortFunc(out, func(a, b *provider.Provider) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 

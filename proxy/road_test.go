@@ -393,7 +393,7 @@ func TestGateway(t *testing.T) {
 func TestURLCredentials(t *testing.T) {
 	own := newRecording(t, echo)
 	r := newRig(t, echo, func(r *rig) {
-		r.store.Add("inst/a", "api_key_url", "api_key", canary, "url", "https://"+own.authority+"/root")
+		r.store.Add("inst/a", "api_key_url", "api_key", canary, "url", "https://"+own.authority+"/base")
 		r.providers(&provider.Provider{
 			Name: "inst", Hosts: []string{"inst.test"}, BaseURL: "https://inst.test/api", Type: "api_key_url", Configured: true, Fingerprint: "1",
 		})
@@ -404,7 +404,7 @@ func TestURLCredentials(t *testing.T) {
 	if got := r.get(c, "https://"+own.authority+"/p?q=1"); got.body != "GET /p?q=1 0" {
 		t.Errorf("on its own host: %d %s", got.StatusCode, got.body)
 	}
-	if got := r.get(c, "https://inst.test/api/p?q=1"); got.body != "GET /root/p?q=1 0" {
+	if got := r.get(c, "https://inst.test/api/p?q=1"); got.body != "GET /base/p?q=1 0" {
 		t.Errorf("on the base URL's host: %d %s", got.StatusCode, got.body)
 	}
 	for _, up := range own.seen() {

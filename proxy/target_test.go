@@ -28,7 +28,7 @@ func fieldRig(t *testing.T) *rig {
 		}
 		r.store.Add("shop/one", "api_key", "api_key", "shop-one", "shop", "example")
 		r.store.Add("shop/bad", "api_key", "api_key", "shop-bad", "shop", "a.b")
-		r.store.Add("a/far", "api_key_url", "api_key", "a-far", "url", "https://far.example.com"+port+"/root")
+		r.store.Add("a/far", "api_key_url", "api_key", "a-far", "url", "https://far.example.com"+port+"/base")
 		r.providers(
 			own("shop", []string{"{shop}.com" + port}, "https://{shop}.com"+port+"/admin"),
 			own("a", []string{"a.example.com" + port}, "https://a.example.com"+port+"/a", "/a"),
@@ -71,7 +71,7 @@ func TestGatewayPaths(t *testing.T) {
 	if got := gateway("ab/x%2Fy", "Sallyport-Credential", "main"); got.body != "GET /a/b/x%2Fy 0" {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
-	if got := gateway("a/x", "Sallyport-Credential", "far"); got.body != "GET /root/x 0" {
+	if got := gateway("a/x", "Sallyport-Credential", "far"); got.body != "GET /base/x 0" {
 		t.Errorf("a url takes the place of the base: %d %s", got.StatusCode, got.body)
 	}
 	for _, path := range []string{"ab/../x", "ab/%2e%2E/x", "ab/..%2fx", "ab/..;v=1/x", `ab/..%5Cx`, "ab/.."} {

@@ -70,36 +70,46 @@ const databasePassword = "p4ss w0rd'\"\\=@:/?#%ä"
 type loginCase struct {
 	name   string
 	fields []string // of the record, over those of a login that works
-	status checker.Status
-	code   fault.Code
-	says   string // in the detail
-	steps  string // names, of those that were taken
+	told
 }
 
 func (c loginCase) run(t *testing.T, check *checker.Checker, p *provider.Provider, driver, address string) {
 	t.Run(c.name, func(t *testing.T) {
 		cred := loginOf(driver, address, append([]string{"username", "app", "database", "shop", "password", databasePassword}, c.fields...)...)
 		r := check.Check(t.Context(), p, cred)
-		if r.Status != c.status || !strings.Contains(r.Checks[0].Detail, c.says) {
-			t.Errorf("status %s, detail %q; want %s and %q", r.Status, r.Checks[0].Detail, c.status, c.says)
-		}
-		if c.code == "" && r.Fault != nil || c.code != "" && (r.Fault == nil || r.Fault.Code != c.code) {
-			t.Errorf("fault %+v, want %q", r.Fault, c.code)
-		}
-		var steps []string
-		for _, s := range r.Steps {
-			steps = append(steps, s.Name)
-		}
-		if got := strings.Join(steps, " "); got != c.steps {
-			t.Errorf("steps %q, want %q", got, c.steps)
-		}
-		if b, _ := json.Marshal(r); strings.Contains(string(b), "p4ss") {
-			t.Errorf("the report holds the password: %s", b)
-		}
-		if t.Failed() {
-			t.Logf("%+v", r.Steps)
-		}
+		c.told.judge(t, r)
 	})
+}
+
+// told is what the check of a login says.
+type told struct {
+	status checker.Status
+	code   fault.Code
+	says   string // in the detail
+	steps  string // names, of those that were taken
+}
+
+func (c told) judge(t *testing.T, r *checker.Report) {
+	t.Helper()
+	if r.Status != c.status || !strings.Contains(r.Checks[0].Detail, c.says) {
+		t.Errorf("status %s, detail %q; want %s and %q", r.Status, r.Checks[0].Detail, c.status, c.says)
+	}
+	if c.code == "" && r.Fault != nil || c.code != "" && (r.Fault == nil || r.Fault.Code != c.code) {
+		t.Errorf("fault %+v, want %q", r.Fault, c.code)
+	}
+	var steps []string
+	for _, s := range r.Steps {
+		steps = append(steps, s.Name)
+	}
+	if got := strings.Join(steps, " "); got != c.steps {
+		t.Errorf("steps %q, want %q", got, c.steps)
+	}
+	if b, _ := json.Marshal(r); strings.Contains(string(b), "p4ss") {
+		t.Errorf("the report holds the password: %s", b)
+	}
+	if t.Failed() {
+		t.Logf("%+v", r.Steps)
+	}
 }
 
 func must(t *testing.T) func(string, error) {
@@ -148,44 +158,44 @@ func TestPostgresLogin(t *testing.T) {
 	check, p := databases(), database(ca.Pool())
 	const all = "connect tls login"
 	for _, c := range []loginCase{
-		{"verify-full is the default", nil, checker.OK, "", "over TLS 1.3", all},
-		{"verify-ca", []string{"sslmode", "verify-ca"}, checker.OK, "", "over TLS 1.3", all},
-		{"require", []string{"sslmode", "require"}, checker.OK, "", "over TLS 1.3", all},
-		{"prefer", []string{"sslmode", "prefer"}, checker.OK, "", "over TLS 1.3", all},
-		{"disable, but not over a network", []string{"sslmode", "disable"}, checker.Error, fault.CleartextRefused, "in the clear", ""},
-		{"disable on this machine", []string{"host", "127.0.0.1", "sslmode", "disable"}, checker.OK, "", "without TLS", "connect login"},
-		{"prefer on this machine", []string{"host", "127.0.0.1"}, checker.OK, "", "over TLS 1.3", "connect tls " + all},
-		{"verify-full, another name", []string{"host", "other.test"}, checker.Unknown, fault.TLSCertificate, "is for another name", "connect tls"},
-		{"verify-ca, another name", []string{"host", "other.test", "sslmode", "verify-ca"}, checker.OK, "", "over TLS 1.3", "connect tls " + all},
-		{"a wrong password", []string{"password", "wr0ng"}, checker.Error, fault.CredentialsRejected, "28P01", all},
-		{"no such user", []string{"username", "nobody"}, checker.Error, fault.CredentialsRejected, "28P01", all},
-		{"a password that has expired", []string{"username", "late"}, checker.Error, fault.CredentialsRejected, "28P01", all},
-		{"no such database", []string{"database", "nothing"}, checker.Error, fault.WrongSurface, "no database of that name", all},
-		{"a role that may not log in", []string{"username", "locked"}, checker.Error, fault.InsufficientPermission, "28000", all},
-		{"a role that pg_hba.conf rejects", []string{"username", "stranger"}, checker.Error, fault.InsufficientPermission, "pg_hba.conf", all},
-		{"a database of others", []string{"database", "private"}, checker.Error, fault.InsufficientPermission, "42501", all},
-		{"a database that takes nobody", []string{"database", "shut"}, checker.Error, fault.InsufficientPermission, "takes no connections", all},
-		{"too many connections", []string{"username", "crowd"}, checker.Unknown, fault.UpstreamRateLimited, "53300", all},
-		{"a password in the clear, over TLS", []string{"username", "clear"}, checker.OK, "", "over TLS", all},
-		{"prefer, where only logins without TLS are let in", []string{"host", "127.0.0.1", "username", "plain", "sslmode", "prefer"}, checker.OK, "", "without TLS", "connect tls " + all + " connect login"},
-		{"another kind of server", []string{"driver", "mysql"}, checker.Unknown, fault.Timeout, "", "connect tls"},
+		{"verify-full is the default", nil, told{checker.OK, "", "over TLS 1.3", all}},
+		{"verify-ca", []string{"sslmode", "verify-ca"}, told{checker.OK, "", "over TLS 1.3", all}},
+		{"require", []string{"sslmode", "require"}, told{checker.OK, "", "over TLS 1.3", all}},
+		{"prefer", []string{"sslmode", "prefer"}, told{checker.OK, "", "over TLS 1.3", all}},
+		{"disable, but not over a network", []string{"sslmode", "disable"}, told{checker.Error, fault.CleartextRefused, "in the clear", ""}},
+		{"disable on this machine", []string{"host", "127.0.0.1", "sslmode", "disable"}, told{checker.OK, "", "without TLS", "connect login"}},
+		{"prefer on this machine", []string{"host", "127.0.0.1"}, told{checker.OK, "", "over TLS 1.3", "connect tls " + all}},
+		{"verify-full, another name", []string{"host", "other.test"}, told{checker.Unknown, fault.TLSCertificate, "is for another name", "connect tls"}},
+		{"verify-ca, another name", []string{"host", "other.test", "sslmode", "verify-ca"}, told{checker.OK, "", "over TLS 1.3", "connect tls " + all}},
+		{"a wrong password", []string{"password", "wr0ng"}, told{checker.Error, fault.CredentialsRejected, "28P01", all}},
+		{"no such user", []string{"username", "nobody"}, told{checker.Error, fault.CredentialsRejected, "28P01", all}},
+		{"a password that has expired", []string{"username", "late"}, told{checker.Error, fault.CredentialsRejected, "28P01", all}},
+		{"no such database", []string{"database", "nothing"}, told{checker.Error, fault.WrongSurface, "no database of that name", all}},
+		{"a role that may not log in", []string{"username", "locked"}, told{checker.Error, fault.InsufficientPermission, "28000", all}},
+		{"a role that pg_hba.conf rejects", []string{"username", "stranger"}, told{checker.Error, fault.InsufficientPermission, "pg_hba.conf", all}},
+		{"a database of others", []string{"database", "private"}, told{checker.Error, fault.InsufficientPermission, "42501", all}},
+		{"a database that takes nobody", []string{"database", "shut"}, told{checker.Error, fault.InsufficientPermission, "takes no connections", all}},
+		{"too many connections", []string{"username", "crowd"}, told{checker.Unknown, fault.UpstreamRateLimited, "53300", all}},
+		{"a password in the clear, over TLS", []string{"username", "clear"}, told{checker.OK, "", "over TLS", all}},
+		{"prefer, where only logins without TLS are let in", []string{"host", "127.0.0.1", "username", "plain", "sslmode", "prefer"}, told{checker.OK, "", "without TLS", "connect tls " + all + " connect login"}},
+		{"another kind of server", []string{"driver", "mysql"}, told{checker.Unknown, fault.Timeout, "", "connect tls"}},
 	} {
 		c.run(t, check, p, "postgres", at)
 	}
 	for name, w := range wrongCertificates(t, ca) {
 		pg.Certificate(t, w.file)
 		for _, mode := range []string{"verify-full", "verify-ca", "require", "prefer"} {
-			loginCase{mode + ", " + name, []string{"sslmode", mode}, checker.Unknown, fault.TLSCertificate, w.says, "connect tls"}.run(t, check, p, "postgres", at)
+			loginCase{mode + ", " + name, []string{"sslmode", mode}, told{checker.Unknown, fault.TLSCertificate, w.says, "connect tls"}}.run(t, check, p, "postgres", at)
 		}
-		loginCase{"prefer on this machine, " + name, []string{"host", "127.0.0.1"}, checker.OK, "", "without TLS", w.plain}.run(t, check, p, "postgres", at)
+		loginCase{"prefer on this machine, " + name, []string{"host", "127.0.0.1"}, told{checker.OK, "", "without TLS", w.plain}}.run(t, check, p, "postgres", at)
 	}
 
 	pg.Certificate(t, good)
-	loginCase{"without roots the name counts", []string{"host", "other.test", "sslmode", "require"}, checker.Unknown, fault.TLSCertificate, "is for another name", "connect tls"}.run(t, check, database(nil), "postgres", at)
+	loginCase{"without roots the name counts", []string{"host", "other.test", "sslmode", "require"}, told{checker.Unknown, fault.TLSCertificate, "is for another name", "connect tls"}}.run(t, check, database(nil), "postgres", at)
 	hold := heldSession(t, pg)
 	pg.ShutDown(t)
 	time.Sleep(200 * time.Millisecond) // it is told by a signal
-	loginCase{"a server that is shutting down", nil, checker.Unknown, fault.ConnectionRefused, "57P03", all}.run(t, check, p, "postgres", at)
+	loginCase{"a server that is shutting down", nil, told{checker.Unknown, fault.ConnectionRefused, "57P03", all}}.run(t, check, p, "postgres", at)
 	hold()
 }
 
@@ -222,34 +232,34 @@ func TestMariaDBLogin(t *testing.T) {
 	check, p := databases(), database(ca.Pool())
 	const all = "connect tls login"
 	for _, c := range []loginCase{
-		{"verify-full is the default", nil, checker.OK, "", "over TLS 1.3", all},
-		{"verify-ca", []string{"sslmode", "verify-ca"}, checker.OK, "", "over TLS 1.3", all},
-		{"disable, but not over a network", []string{"sslmode", "disable"}, checker.Error, fault.CleartextRefused, "in the clear", ""},
-		{"disable on this machine", []string{"host", "127.0.0.1", "sslmode", "disable"}, checker.OK, "", "without TLS", "connect login"},
-		{"verify-full, another name", []string{"host", "other.test"}, checker.Unknown, fault.TLSCertificate, "is for another name", "connect tls"},
-		{"verify-ca, another name", []string{"host", "other.test", "sslmode", "verify-ca"}, checker.OK, "", "over TLS 1.3", "connect tls " + all},
-		{"a wrong password", []string{"password", "wr0ng"}, checker.Error, fault.CredentialsRejected, "1045", all},
-		{"no such user", []string{"username", "nobody"}, checker.Error, fault.CredentialsRejected, "1045", all},
-		{"a password that has expired", []string{"username", "late"}, checker.Error, fault.CredentialsRejected, "has expired and must be changed", all},
-		{"a locked user", []string{"username", "locked"}, checker.Error, fault.AccountInactive, "is locked", all},
-		{"no such database", []string{"username", "wide", "database", "nothing"}, checker.Error, fault.WrongSurface, "no database of that name", all},
-		{"a database of others", []string{"database", "private"}, checker.Error, fault.InsufficientPermission, "1044", all},
-		{"another kind of server", []string{"driver", "postgres"}, checker.Unknown, fault.UpstreamInvalid, "as a postgres server does", "connect tls"},
+		{"verify-full is the default", nil, told{checker.OK, "", "over TLS 1.3", all}},
+		{"verify-ca", []string{"sslmode", "verify-ca"}, told{checker.OK, "", "over TLS 1.3", all}},
+		{"disable, but not over a network", []string{"sslmode", "disable"}, told{checker.Error, fault.CleartextRefused, "in the clear", ""}},
+		{"disable on this machine", []string{"host", "127.0.0.1", "sslmode", "disable"}, told{checker.OK, "", "without TLS", "connect login"}},
+		{"verify-full, another name", []string{"host", "other.test"}, told{checker.Unknown, fault.TLSCertificate, "is for another name", "connect tls"}},
+		{"verify-ca, another name", []string{"host", "other.test", "sslmode", "verify-ca"}, told{checker.OK, "", "over TLS 1.3", "connect tls " + all}},
+		{"a wrong password", []string{"password", "wr0ng"}, told{checker.Error, fault.CredentialsRejected, "1045", all}},
+		{"no such user", []string{"username", "nobody"}, told{checker.Error, fault.CredentialsRejected, "1045", all}},
+		{"a password that has expired", []string{"username", "late"}, told{checker.Error, fault.CredentialsRejected, "has expired and must be changed", all}},
+		{"a locked user", []string{"username", "locked"}, told{checker.Error, fault.AccountInactive, "is locked", all}},
+		{"no such database", []string{"username", "wide", "database", "nothing"}, told{checker.Error, fault.WrongSurface, "no database of that name", all}},
+		{"a database of others", []string{"database", "private"}, told{checker.Error, fault.InsufficientPermission, "1044", all}},
+		{"another kind of server", []string{"driver", "postgres"}, told{checker.Unknown, fault.UpstreamInvalid, "as a postgres server does", "connect tls"}},
 	} {
 		c.run(t, check, p, "mariadb", at)
 	}
 	for name, w := range wrongCertificates(t, ca) {
 		m.Certificate(t, w.file)
 		for _, mode := range []string{"verify-full", "require", "prefer"} {
-			loginCase{mode + ", " + name, []string{"sslmode", mode}, checker.Unknown, fault.TLSCertificate, w.says, "connect tls"}.run(t, check, p, "mysql", at)
+			loginCase{mode + ", " + name, []string{"sslmode", mode}, told{checker.Unknown, fault.TLSCertificate, w.says, "connect tls"}}.run(t, check, p, "mysql", at)
 		}
-		loginCase{"prefer on this machine, " + name, []string{"host", "127.0.0.1"}, checker.OK, "", "without TLS", w.plain}.run(t, check, p, "mysql", at)
+		loginCase{"prefer on this machine, " + name, []string{"host", "127.0.0.1"}, told{checker.OK, "", "without TLS", w.plain}}.run(t, check, p, "mysql", at)
 	}
 
 	m.Certificate(t, good)
 	query("SET GLOBAL max_connections = 10")
 	fillUp(t, m.Addr, 14)
-	loginCase{"too many connections", nil, checker.Unknown, fault.UpstreamRateLimited, "1040", "connect login"}.run(t, check, p, "mariadb", at)
+	loginCase{"too many connections", nil, told{checker.Unknown, fault.UpstreamRateLimited, "1040", "connect login"}}.run(t, check, p, "mariadb", at)
 }
 
 // fillUp takes connections that never log in, until the server takes no more.
@@ -274,20 +284,20 @@ func TestDatabaseUnreached(t *testing.T) {
 	_, freePort, _ := net.SplitHostPort(testserver.FreeAddr(t))
 	for driver, port := range map[string]string{"postgres": pgPort, "mysql": mPort} {
 		for _, c := range []loginCase{
-			{driver + ": no TLS where it must be", []string{"host", "db.test"}, checker.Unknown, fault.TLSCertificate, "offers no TLS, which sslmode verify-full asks for", "connect tls"},
-			{driver + ": no TLS, on this machine", []string{"username", "nobody"}, checker.Error, fault.CredentialsRejected, "", "connect tls connect login"},
-			{driver + ": no TLS, and none without", []string{"host", "db.test", "sslmode", "prefer"}, checker.Unknown, fault.TLSCertificate, "offers no TLS", "connect tls"},
-			{driver + ": nobody listens", []string{"port", freePort}, checker.Unknown, fault.ConnectionRefused, "", "connect"},
-			{driver + ": no such name", []string{"host", "nowhere.test"}, checker.Unknown, fault.DNSFailure, "not known", "connect"},
-			{driver + ": a private address", []string{"host", "inner.test"}, checker.Unknown, fault.PrivateAddress, "allow_networks", "connect"},
-			{driver + ": an endless answer", []string{"port", endless(t), "sslmode", "disable"}, checker.Unknown, fault.UpstreamInvalid, "", "connect login"},
-			{driver + ": a server that hangs up", []string{"port", hangingUp(t), "sslmode", "disable"}, checker.Unknown, fault.ConnectionReset, "", "connect login"},
+			{driver + ": no TLS where it must be", []string{"host", "db.test"}, told{checker.Unknown, fault.TLSCertificate, "offers no TLS, which sslmode verify-full asks for", "connect tls"}},
+			{driver + ": no TLS, on this machine", []string{"username", "nobody"}, told{checker.Error, fault.CredentialsRejected, "", "connect tls connect login"}},
+			{driver + ": no TLS, and none without", []string{"host", "db.test", "sslmode", "prefer"}, told{checker.Unknown, fault.TLSCertificate, "offers no TLS", "connect tls"}},
+			{driver + ": nobody listens", []string{"port", freePort}, told{checker.Unknown, fault.ConnectionRefused, "", "connect"}},
+			{driver + ": no such name", []string{"host", "nowhere.test"}, told{checker.Unknown, fault.DNSFailure, "not known", "connect"}},
+			{driver + ": a private address", []string{"host", "inner.test"}, told{checker.Unknown, fault.PrivateAddress, "allow_networks", "connect"}},
+			{driver + ": an endless answer", []string{"port", endless(t), "sslmode", "disable"}, told{checker.Unknown, fault.UpstreamInvalid, "", "connect login"}},
+			{driver + ": a server that hangs up", []string{"port", hangingUp(t), "sslmode", "disable"}, told{checker.Unknown, fault.ConnectionReset, "", "connect login"}},
 		} {
 			c.run(t, check, p, driver, "127.0.0.1:"+port)
 		}
 	}
 	own := databases(netip.MustParseAddrPort(pg.Addr))
-	loginCase{"our own listener", nil, checker.Unknown, fault.LoopDetected, "own listeners", "connect"}.run(t, own, p, "postgres", pg.Addr)
+	loginCase{"our own listener", nil, told{checker.Unknown, fault.LoopDetected, "own listeners", "connect"}}.run(t, own, p, "postgres", pg.Addr)
 }
 
 // endless is a port of a server that sends a long message without an end.

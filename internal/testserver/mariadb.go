@@ -8,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // The first user of a MariaDB server that a test starts.
@@ -85,26 +84,15 @@ func hostname() string {
 func (m *MariaDB) run(tb testing.TB) *Process {
 	tb.Helper()
 	host, port, _ := strings.Cut(m.Addr, ":")
-	args := []string{"-c", `exec 3<&0; "$@" <&- & pid=$!; { cat <&3; kill -TERM $pid; } >/dev/null 2>&1 & wait $pid`, "sh",
+	args := []string{
 		m.bin, "--no-defaults", "--datadir=" + filepath.Join(m.dir, "data"), "--bind-address=" + host, "--port=" + port,
 		"--socket=" + filepath.Join(m.dir, "s.sock"), "--pid-file=" + filepath.Join(m.dir, "pid"), "--init-file=" + filepath.Join(m.dir, "init.sql"),
-		"--skip-name-resolve", "--disconnect-on-expired-password", "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=4M", "--innodb-buffer-pool-size=8M"}
+		"--skip-name-resolve", "--disconnect-on-expired-password", "--innodb-flush-log-at-trx-commit=0", "--innodb-log-file-size=4M", "--innodb-buffer-pool-size=8M",
+	}
 	if m.tls {
 		args = append(args, "--ssl-cert="+filepath.Join(m.dir, tlsFile), "--ssl-key="+filepath.Join(m.dir, tlsFile))
 	}
-	cmd := exec.Command("sh", args...)
-	cmd.Dir, cmd.SysProcAttr = m.dir, m.owner
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	server := Start(tb, cmd)
-	tb.Cleanup(func() {
-		_ = stdin.Close()
-		server.Wait(tb, 30*time.Second)
-	})
-	return server
+	return tethered(tb, "TERM", m.dir, m.owner, args...)
 }
 
 // answers waits until a query is answered; false if the server has ended.
@@ -113,17 +101,7 @@ func (m *MariaDB) answers(tb testing.TB) bool {
 	if !m.listening(tb, m.Addr) {
 		return false
 	}
-	for range 100 {
-		if _, err := m.Query(tb, m.User, m.Password, "SELECT 1"); err == nil {
-			return true
-		}
-		select {
-		case <-m.Exited:
-			return false
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return false
+	return m.until(func() bool { _, err := m.Query(tb, m.User, m.Password, "SELECT 1"); return err == nil })
 }
 
 // Query logs in as a user and gives the rows of the last statement, a line each. The error says what the client says.

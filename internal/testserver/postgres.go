@@ -90,22 +90,11 @@ func (p *Postgres) initialise(tb testing.TB, dir string, owner *syscall.SysProcA
 func (p *Postgres) run(tb testing.TB, settings []string) *Process {
 	tb.Helper()
 	host, port, _ := strings.Cut(p.Addr, ":")
-	args := []string{"-c", `exec 3<&0; "$@" <&- & pid=$!; { cat <&3; kill -INT $pid; } >/dev/null 2>&1 & wait $pid`, "sh",
+	args := []string{
 		filepath.Join(p.bin, "postgres"), "-D", "data", "-p", port, "-c", "listen_addresses=" + host,
-		"-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "logging_collector=off"}
-	cmd := exec.Command("sh", append(args, settings...)...)
-	cmd.Dir, cmd.SysProcAttr = p.dir, p.owner
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		tb.Fatal(err)
+		"-c", "unix_socket_directories=", "-c", "fsync=off", "-c", "logging_collector=off",
 	}
-	server := Start(tb, cmd)
-	tb.Cleanup(func() {
-		_ = stdin.Close()
-		server.Wait(tb, 20*time.Second)
-	})
-	return server
+	return tethered(tb, "INT", p.dir, p.owner, append(args, settings...)...)
 }
 
 // answers waits until a query is answered; false if the server has ended.
@@ -114,17 +103,7 @@ func (p *Postgres) answers(tb testing.TB) bool {
 	if !p.listening(tb, p.Addr) {
 		return false
 	}
-	for range 100 {
-		if _, err := p.Query(tb, p.User, p.Password, "select 1"); err == nil {
-			return true
-		}
-		select {
-		case <-p.Exited:
-			return false
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return false
+	return p.until(func() bool { _, err := p.Query(tb, p.User, p.Password, "select 1"); return err == nil })
 }
 
 // Query logs in as a user and gives the rows of one statement, a line each. The error says what psql says.
