@@ -77,7 +77,7 @@ func (c loginCase) run(t *testing.T, check *checker.Checker, p *provider.Provide
 	t.Run(c.name, func(t *testing.T) {
 		cred := loginOf(driver, address, append([]string{"username", "app", "database", "shop", "password", databasePassword}, c.fields...)...)
 		r := check.Check(t.Context(), p, cred)
-		c.told.judge(t, r)
+		c.judge(t, r)
 	})
 }
 

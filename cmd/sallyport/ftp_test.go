@@ -39,7 +39,7 @@ func (c ftpCase) run(t *testing.T, p *provider.Provider, s *testserver.FTP) {
 			cred.Set(all[i], secret.New(all[i+1]))
 		}
 		r := databases().Check(t.Context(), p, cred)
-		c.told.judge(t, r)
+		c.judge(t, r)
 	})
 }
 
