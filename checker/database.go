@@ -44,12 +44,17 @@ var drivers = map[string]signIn{"postgres": signInPostgres, "mysql": signInMySQL
 // only under the provider's own roots, so without these it is compared in every
 // mode; and prefer goes on without TLS where the server has none that verifies.
 func (t *trial) login(ctx context.Context) verdict {
-	ctx, cancel := context.WithTimeout(ctx, timeLimit)
-	defer cancel()
 	db, err := auth.DatabaseOf(t.p, t.cred)
 	if err != nil {
 		return verdictOf(err)
 	}
+	done, err := t.rec.turn(ctx)
+	if err != nil {
+		return verdictOf(err)
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, timeLimit)
+	defer cancel()
 	s, err := t.signIn(ctx, db)
 	if err != nil {
 		return s.verdict(err)

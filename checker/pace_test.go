@@ -6,26 +6,38 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/checker"
+	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/provider"
 )
 
-// A check waits for its turn, and tells that it did not come; one that writes a
-// record waits for none.
+// A check waits for its turn, also where it logs in at a database or an FTP server,
+// and tells that it did not come; one that writes a record waits for none.
 func TestTurns(t *testing.T) {
 	turns := 0
 	c := checker.New(checker.Options{
-		Client: func(*provider.Provider) *http.Client { return client(answer(200, "", "")) },
+		Client: func(*provider.Provider) *http.Client { return client(answer(200, "", `{"id":1}`)) },
 		Pace: func(context.Context, *provider.Provider) (func(), error) {
 			turns++
 			return nil, fault.New(fault.RateLimited, "", nil)
 		},
 	})
-	p, cred := api("https://api.example.com"), record("bearer", "token", "t")
-	if r := c.Check(t.Context(), p, cred); r.Status != checker.Unknown || codeOf(r) != fault.RateLimited || turns != 1 {
-		t.Errorf("no turn: %s, fault %+v, %d turns asked for; want unknown and rate_limited", r.Status, r.Fault, turns)
-	}
-	if r := c.Check(checker.AtOnce(t.Context()), p, cred); r.Status != checker.OK || turns != 1 {
-		t.Errorf("at once: %s, %d turns asked for; want ok and none", r.Status, turns)
+	ftp := &provider.Provider{Name: "files", Protocol: provider.FTP, AllowCleartext: true}
+	login := []string{"driver", "postgres", "host", "127.0.0.1", "port", "5432", "database", "orders", "username", "u", "password", "pass"}
+	for _, check := range []struct {
+		p    *provider.Provider
+		cred *credential.Credential
+	}{
+		{api("https://api.example.com"), record("bearer", "token", "t")},
+		{ftp, record("basic_url", "username", "u", "password", "pass", "url", "ftp://127.0.0.1:2121")},
+		{&provider.Provider{Name: "postgres"}, record("database", login...)},
+	} {
+		turns = 0
+		if r := c.Check(t.Context(), check.p, check.cred); r.Status != checker.Unknown || codeOf(r) != fault.RateLimited || turns != 1 {
+			t.Errorf("%s, no turn: %s, fault %+v, %d turns asked for; want unknown and rate_limited", check.p.Name, r.Status, r.Fault, turns)
+		}
+		if r := c.Check(checker.AtOnce(t.Context()), check.p, check.cred); codeOf(r) == fault.RateLimited || turns != 1 {
+			t.Errorf("%s, at once: fault %+v, %d turns asked for; want another and none", check.p.Name, r.Fault, turns)
+		}
 	}
 }

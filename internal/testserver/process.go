@@ -128,7 +128,7 @@ func Find(tb testing.TB, program string) string {
 // Version gives the first word of a program's version line that has a digit and a dot.
 func Version(program string, args ...string) string {
 	out, _ := exec.Command(program, args...).CombinedOutput()
-	for _, word := range strings.FieldsFunc(string(out), func(r rune) bool { return strings.ContainsRune(" /\n\t(,", r) }) {
+	for _, word := range strings.FieldsFunc(string(out), func(r rune) bool { return strings.ContainsRune(" /\n\t(,'", r) }) {
 		if word[0] >= '0' && word[0] <= '9' && strings.Contains(word, ".") {
 			return word
 		}
