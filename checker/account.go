@@ -2,10 +2,8 @@ package checker
 
 import (
 	"encoding/json"
-	"mime"
 	"net/http"
 	"slices"
-	"strings"
 )
 
 // Members under which the answers of verify requests name the account.
@@ -59,7 +57,7 @@ func hollow(v json.RawMessage) bool {
 // object reads a JSON object, which scripts in PHP often call a page; nil if the
 // answer is none, or one of more than was read.
 func object(h http.Header, body []byte) map[string]json.RawMessage {
-	if t, _, _ := mime.ParseMediaType(h.Get("Content-Type")); !strings.HasSuffix(t, "json") && !page(h) {
+	if !isJSON(h) && !page(h) {
 		return nil
 	}
 	var m map[string]json.RawMessage

@@ -75,7 +75,7 @@ func TestAtlassian(t *testing.T) {
 		{probed{name: "429", lines: "authorization:unverifiable", overall: checker.Unknown, code: fault.UpstreamRateLimited}, throttled},
 		{probed{name: "503", lines: "authorization:unverifiable", overall: checker.Unknown}, away},
 		{probed{name: "a page", lines: "authorization:unverifiable", overall: checker.Warning}, aPage},
-		{probed{name: "nothing", lines: "authorization:ok projects:unverifiable", overall: checker.Warning, code: fault.UpstreamInvalid}, nothing},
+		{probed{name: "nothing", lines: "authorization:unverifiable", overall: checker.Warning, says: "with nothing in it"}, nothing},
 		{probed{name: "no list", lines: "authorization:ok projects:unverifiable", overall: checker.Warning, code: fault.UpstreamInvalid}, says(200, `{"sites":[]}`)},
 		{probed{name: "200 with an error", lines: "authorization:unverifiable", overall: checker.Warning}, says(200, `{"error":"x"}`)},
 	} {

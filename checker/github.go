@@ -18,24 +18,7 @@ import (
 
 // githubProbe asks GitHub.com and GitHub Enterprise Server. A check takes eight
 // requests at most.
-var githubProbe = probe{ask: askGitHub, explain: explainGitHub, contains: tree(githubScopes), shows: []string{"login", "id", "total_count"}}
-
-// githubScopes are those of classic tokens and OAuth apps that contain others, as
-// GitHub's page on scopes nests them.
-var githubScopes = map[string][]string{
-	"repo":             {"repo:status", "repo_deployment", "public_repo", "repo:invite", "security_events"},
-	"admin:org":        {"write:org"},
-	"write:org":        {"read:org"},
-	"admin:repo_hook":  {"write:repo_hook"},
-	"write:repo_hook":  {"read:repo_hook"},
-	"admin:public_key": {"write:public_key"},
-	"write:public_key": {"read:public_key"},
-	"admin:gpg_key":    {"write:gpg_key"},
-	"write:gpg_key":    {"read:gpg_key"},
-	"user":             {"read:user", "user:email", "user:follow"},
-	"project":          {"read:project"},
-	"admin:enterprise": {"manage_runners:enterprise", "manage_billing:enterprise", "read:enterprise"},
-}
+var githubProbe = probe{ask: askGitHub, explain: explainGitHub, contains: provider.GitHubScopes, shows: []string{"login", "id", "total_count"}}
 
 // githubKind is what a credential is to GitHub, in its words.
 type githubKind string
@@ -106,8 +89,13 @@ func askScoped(ctx context.Context, a *asker, first reply, kind githubKind) {
 	if kind == githubOAuth {
 		a.consented()
 	}
-	if _, told := first.header["X-Oauth-Scopes"]; told {
-		a.granted(listed(first.header, "X-Oauth-Scopes"))
+	has := listed(first.header, "X-Oauth-Scopes")
+	switch _, told := first.header["X-Oauth-Scopes"]; {
+	case !told:
+	case first.means == provider.Scope:
+		a.note(Scopes, a.among(a.lines[Scopes], has))
+	default:
+		a.granted(has)
 	}
 	githubProjects(a, a.get(ctx, githubRepos+"&per_page=1"))
 }

@@ -14,8 +14,13 @@ func explainGitHub(a *asker, r reply, v verdict) verdict {
 	switch {
 	case r.fault != nil:
 		return v
-	case r.good():
+	case r.good() && v.status == OK:
 		v.detail = "it is " + string(githubKindOf(a, r.header))
+		return v
+	case r.good():
+		return v
+	case r.means == provider.Scope:
+		a.note(Scopes, ungranted(r, a.lines[Scopes]))
 		return v
 	case r.means == provider.SSO:
 		return v.saying(githubMessage(r)).saying(signOnLink(r.header))
@@ -50,6 +55,15 @@ func signOnLink(h http.Header) string {
 		return ""
 	}
 	return "authorize it within an hour at " + link
+}
+
+// ungranted names the scopes that the answer accepts, any one of which would do; v
+// is what was noted of it.
+func ungranted(r reply, v verdict) verdict {
+	if accepted := listed(r.header, "X-Accepted-Oauth-Scopes"); len(accepted) > 0 {
+		v = lacking(fault.InsufficientScope, accepted, r.String()+"; it asks for one of: "+named(accepted))
+	}
+	return v.saying(githubMessage(r))
 }
 
 // notAccessible names what the answer says would open the resource.

@@ -168,12 +168,36 @@ func TestGitHub(t *testing.T) {
 			status: checker.Unknown, line: checker.Authorization, want: checker.Unverifiable, code: fault.UpstreamRateLimited, count: -1},
 		{name: "403, retry after", user: forbidden("Slow down", "Retry-After", "30"),
 			status: checker.Unknown, line: checker.Authorization, want: checker.Unverifiable, code: fault.UpstreamRateLimited, count: -1},
+		{name: "403, retry after a date", user: forbidden("Slow down", "Retry-After", "Wed, 21 Oct 2026 07:28:00 GMT"),
+			status: checker.Unknown, line: checker.Authorization, want: checker.Unverifiable, code: fault.UpstreamRateLimited, count: -1},
 		{name: "403, the secondary limit", user: forbidden("You have exceeded a secondary rate limit. Please wait a few minutes before you try again."),
 			status: checker.Unknown, line: checker.Authorization, want: checker.Unverifiable, code: fault.UpstreamRateLimited, count: -1},
 		{name: "403, single sign-on", user: forbidden("Resource protected by organization SAML enforcement. You must grant your Personal Access token access to this organization.", "X-GitHub-SSO", "required; url=https://github.com/orgs/acme/sso?authorization_request=AZSC"),
 			status: checker.Error, line: checker.Authorization, want: checker.Error, code: fault.SSORequired, count: -1, says: "https://github.com/orgs/acme/sso?authorization_request=AZSC"},
 		{name: "403, not accessible", user: forbidden("Resource not accessible by personal access token", "X-Accepted-GitHub-Permissions", "pull_requests=write,contents=read; issues=read"), repos: githubList(3),
 			status: checker.Warning, line: checker.Permissions, want: checker.Warning, code: fault.InsufficientPermission, missing: "pull_requests=write contents=read", count: 3, says: "pull_requests=write,contents=read; issues=read"},
+		{name: "403, not accessible, and nothing is named", user: forbidden("Resource not accessible by personal access token"), repos: githubList(3),
+			status: checker.Warning, line: checker.Permissions, want: checker.Warning, code: fault.InsufficientPermission, count: 3, says: "Resource not accessible by personal access token"},
+		{name: "403, none of the scopes that would do", user: forbidden("Must be an organization member", "X-OAuth-Scopes", "gist", "X-Accepted-OAuth-Scopes", "admin:org, read:org, repo, write:org"), repos: githubList(3),
+			status: checker.Warning, line: checker.Scopes, want: checker.Warning, code: fault.InsufficientScope, missing: "admin:org admin:org_hook admin:repo_hook read:org read:user repo write:org", count: 3, says: "it asks for one of: admin:org, read:org, repo, write:org"},
+		{name: "403, a token without scopes", user: forbidden("Must have admin rights to Repository.", "X-OAuth-Scopes", "", "X-Accepted-OAuth-Scopes", "repo"), repos: githubList(3),
+			status: checker.Warning, line: checker.Scopes, want: checker.Warning, code: fault.InsufficientScope, missing: "admin:org_hook admin:repo_hook read:org read:user repo", count: 3, says: "Must have admin rights to Repository."},
+		{name: "403, a scope that contains one that would do", user: forbidden("Must be an organization member", "X-OAuth-Scopes", "admin:org", "X-Accepted-OAuth-Scopes", "read:org"),
+			status: checker.Error, line: checker.Authorization, want: checker.Error, code: fault.OrganizationPolicy, count: -1, says: "Must be an organization member"},
+		{name: "403, a limit, whatever the scopes", user: forbidden("Slow down", "X-RateLimit-Remaining", "0", "X-OAuth-Scopes", "gist", "X-Accepted-OAuth-Scopes", "repo"),
+			status: checker.Unknown, line: checker.Authorization, want: checker.Unverifiable, code: fault.UpstreamRateLimited, count: -1},
+		{name: "403, nobody may log in for a while", user: forbidden("Maximum number of login attempts exceeded. Please try again later."),
+			status: checker.Unknown, line: checker.Authorization, want: checker.Unverifiable, code: fault.UpstreamRateLimited, count: -1},
+		{name: "403, no User-Agent", user: played{status: 403, header: []string{"Content-Type", "text/html"}, body: "Request forbidden by administrative rules. Please make sure your request has a User-Agent header"},
+			status: checker.Warning, line: checker.Authorization, want: checker.Unverifiable, count: -1},
+		{name: "429, nothing remains", user: played{status: 429, header: []string{"X-RateLimit-Remaining", "0"}, body: `{"message":"API rate limit exceeded for user ID 1."}`},
+			status: checker.Unknown, line: checker.Authorization, want: checker.Unverifiable, code: fault.UpstreamRateLimited, count: -1},
+		{name: "200, with nothing in it", user: played{body: ""},
+			status: checker.Warning, line: checker.Authorization, want: checker.Unverifiable, count: -1, says: "with nothing in it"},
+		{name: "200, of something else", user: played{body: `{"hello":1}`},
+			status: checker.Warning, line: checker.Authorization, want: checker.Unverifiable, count: -1, says: "without what it tells"},
+		{name: "200, single sign-on keeps organizations back already here", user: user("X-OAuth-Scopes", recordedScopes, "X-GitHub-SSO", "partial-results; organizations=7"), repos: githubList(1),
+			status: checker.Warning, line: checker.Projects, want: checker.Warning, code: fault.SSORequired, count: 1, says: "the organizations 7 want"},
 		{name: "403, an OAuth app that is not approved", user: forbidden("Although you appear to have the correct authorization credentials, the `acme` organization has enabled OAuth App access restrictions"),
 			status: checker.Error, line: checker.Authorization, want: checker.Error, code: fault.OrganizationPolicy, count: -1, says: "`acme` organization has enabled OAuth App access restrictions"},
 		{name: "403, the list of addresses", user: forbidden("Although you appear to have the correct authorization credentials, the `acme` organization has an IP allow list enabled, and 192.0.2.1 is not permitted to access this resource."),
@@ -205,7 +229,11 @@ func TestGitHub(t *testing.T) {
 			if n := line(r, checker.Projects).Count; c.count < 0 && n != nil || c.count >= 0 && (n == nil || *n != c.count) {
 				t.Errorf("count %v, want %d", n, c.count)
 			}
-			s.requests(t, 2)
+			for _, asked := range s.requests(t, 2)[1:] {
+				if asked != "GET "+c.path+"/user/repos?affiliation=owner,collaborator,organization_member&per_page=1" {
+					t.Errorf("asked for %s; want all repositories, one on a page", asked)
+				}
+			}
 		})
 	}
 }

@@ -16,7 +16,7 @@ import (
 )
 
 // gitlabProbe asks GitLab.com and self-managed GitLab.
-var gitlabProbe = probe{ask: askGitLab, explain: explainGitLab, shows: []string{"id", "username"}, contains: tree(map[string][]string{
+var gitlabProbe = probe{ask: askGitLab, explain: explainGitLab, shows: []string{"id", "username"}, contains: provider.Contains(map[string][]string{
 	"api":      {"read_api"},
 	"read_api": {"read_user"},
 })}

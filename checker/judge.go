@@ -130,6 +130,8 @@ func (a *asker) judgeStatus(r reply) verdict {
 		v.detail = r.String() + " with more than 1 MiB, which is no answer to a verify request"
 	case s < http.StatusMultipleChoices && garbled(r):
 		v.detail = r.String() + " with something else than the JSON that it says it is"
+	case s < http.StatusMultipleChoices && a.blank(r):
+		v.detail = r.String() + " with nothing in it, where its API answers with something"
 	case s < http.StatusMultipleChoices && !a.probe.proves(r):
 		v.detail = r.String() + " without what it tells of a credential that it takes"
 	case s < http.StatusMultipleChoices:
@@ -148,10 +150,17 @@ func (a *asker) judgeStatus(r reply) verdict {
 	return v
 }
 
+// blank reports whether a good answer lacks the body that the verify requests of
+// shipped entries, and of providers that are known by name, are answered with. Of
+// another API a status may be all that it says, unless it calls nothing JSON.
+func (a *asker) blank(r reply) bool {
+	known := a.p.Builtin || a.probe.explain != nil || isJSON(r.header)
+	return known && len(r.body) == 0 && a.p.Verify.Method != http.MethodHead && r.status != http.StatusNoContent && r.status != http.StatusResetContent
+}
+
 // garbled reports whether a body says that it is JSON, and is not.
 func garbled(r reply) bool {
-	t, _, _ := mime.ParseMediaType(r.header.Get("Content-Type"))
-	return strings.HasSuffix(t, "json") && len(r.body) > 0 && len(r.body) < peekLimit && !json.Valid(r.body)
+	return isJSON(r.header) && len(r.body) > 0 && len(r.body) < peekLimit && !json.Valid(r.body)
 }
 
 // description is what an answer says of its error (RFC 6750 section 3); empty: nothing.
@@ -170,6 +179,11 @@ func description(r reply) string {
 
 func statusText(status int) string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
+}
+
+func isJSON(h http.Header) bool {
+	t, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
+	return strings.HasSuffix(t, "json")
 }
 
 func page(h http.Header) bool {

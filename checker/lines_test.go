@@ -50,12 +50,12 @@ func TestMissingScopeIsNamed(t *testing.T) {
 // asks for is left out.
 func TestNeedsThatNobodyShows(t *testing.T) {
 	p := api("https://api.example.com")
-	good := newChecker(answer(200, "application/json", `{}`))
-	if r := good.Check(t.Context(), p, record("bearer", "token", "t")); len(r.Checks) != 1 || r.Status != checker.OK {
+	good := func() *checker.Checker { return newChecker(answer(200, "application/json", `{}`)) }
+	if r := good().Check(t.Context(), p, record("bearer", "token", "t")); len(r.Checks) != 1 || r.Status != checker.OK {
 		t.Errorf("no needs: %+v; want the authorization alone", r.Checks)
 	}
 	p.Needs = provider.Needs{Scopes: []string{"repo"}, Permissions: []string{"issues"}}
-	r := good.Check(t.Context(), p, record("bearer", "token", "t"))
+	r := good().Check(t.Context(), p, record("bearer", "token", "t"))
 	if r.Status != checker.Warning || line(r, checker.Scopes).Status != checker.Unverifiable || line(r, checker.Permissions).Status != checker.Unverifiable {
 		t.Errorf("needs that nobody shows: %s %+v; want a warning, both unverifiable", r.Status, r.Checks)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // salesforceProbe: the scopes are told by the introspection endpoint.
-var salesforceProbe = probe{ask: askSalesforce, explain: explainSalesforce, contains: tree(salesforceScopes)}
+var salesforceProbe = probe{ask: askSalesforce, explain: explainSalesforce, contains: provider.Contains(salesforceScopes)}
 
 // salesforceScopes are those that contain others, as Salesforce's page on tokens
 // and scopes tells.

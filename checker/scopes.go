@@ -9,24 +9,6 @@ import (
 // implied gives the scopes that are contained in one, itself not among them; nil: none.
 type implied func(scope string) []string
 
-// tree makes an implied of a table, however deep it is.
-func tree(contains map[string][]string) implied {
-	var all func(scope string, depth int) []string
-	all = func(scope string, depth int) []string {
-		var out []string
-		for _, s := range contains[scope] {
-			if out = append(out, s); depth > 0 {
-				out = append(out, all(s, depth-1)...)
-			}
-		}
-		return out
-	}
-	return func(scope string) []string { return all(scope, maxDepth) }
-}
-
-// maxDepth bounds how far scopes contain each other.
-const maxDepth = 8
-
 // missing gives those of want that granted does not contain.
 func missing(want, granted []string, contains implied) []string {
 	have := map[string]bool{}

@@ -60,7 +60,7 @@ func TestZoom(t *testing.T) {
 		{probed{name: "429", lines: "authorization:unverifiable", overall: checker.Unknown, code: fault.UpstreamRateLimited, says: "per-second rate limit"}, zoomSays(429, 429, "You have reached the maximum per-second rate limit for this API.")},
 		{probed{name: "503", lines: "authorization:unverifiable", overall: checker.Unknown}, away},
 		{probed{name: "a page", lines: "authorization:unverifiable", overall: checker.Warning}, aPage},
-		{probed{name: "nothing", lines: "authorization:ok", overall: checker.OK}, nothing},
+		{probed{name: "nothing", lines: "authorization:unverifiable", overall: checker.Warning, says: "with nothing in it"}, nothing},
 		{probed{name: "200 with an error", lines: "authorization:unverifiable", overall: checker.Warning}, says(200, `{"status":"error","code":124}`)},
 	} {
 		t.Run(c.name, func(t *testing.T) {

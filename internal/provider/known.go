@@ -49,6 +49,7 @@ var known = map[string][]Signal{
 		{Status: 403, Body: "has enabled OAuth App access restrictions", Means: Policy},
 		{Status: 403, Body: "has an IP allow list enabled", Means: Policy},
 		{Status: 403, Body: "Your account was suspended", Means: Inactive},
+		{Status: 403, ungranted: true, Means: Scope},
 		{Status: 401, Body: `"message":"Requires authentication"`, Means: Misplaced}, // another one has bad credentials
 	},
 	"gitlab": {

@@ -13,6 +13,7 @@ func TestKnownAnswers(t *testing.T) {
 	j := func(status int, pairs ...string) *http.Response {
 		return answer(status, append([]string{"Content-Type", "application/json; charset=utf-8"}, pairs...)...)
 	}
+	const scopes, accepts = "X-OAuth-Scopes", "X-Accepted-OAuth-Scopes"
 	for _, tt := range []struct {
 		provider, name string
 		resp           *http.Response
@@ -33,6 +34,7 @@ func TestKnownAnswers(t *testing.T) {
 		{"hubspot", "unknown", j(401), `{"status":"error","message":"The OAuth token used to make this call is invalid","category":"INVALID_AUTHENTICATION"}`, Invalid},
 		{"stripe", "unknown", j(401), `{"error":{"type":"invalid_request_error","message":"Invalid API Key provided: sk_test_****key"}}`, Invalid},
 
+		{"gitlab", "no token it knows of", j(401), `{"message":"401 Unauthorized"}`, Expired},
 		{"gitlab", "expired", j(401), `{"error":"invalid_token","error_description":"Token is expired. You can either do re-authorization or token refresh."}`, Expired},
 		{"microsoft", "access was evaluated anew", j(401, "WWW-Authenticate", `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnt9fQ=="`), `{"error":{"code":"InvalidAuthenticationToken","message":"Continuous access evaluation resulted in challenge"}}`, Expired},
 		{"zoho-crm", "failure", j(401), `{"code":"AUTHENTICATION_FAILURE","details":{},"message":"Authentication failed","status":"error"}`, Expired},
@@ -72,6 +74,11 @@ func TestKnownAnswers(t *testing.T) {
 		{"gitlab", "scope", j(403), `{"error":"insufficient_scope","error_description":"x","scope":"api read_api"}`, Scope},
 		{"hubspot", "scope", j(403), `{"status":"error","message":"This app hasn't been granted all required scopes","errors":[{"context":{"requiredGranularScopes":["crm.objects.companies.write"]}}],"category":"MISSING_SCOPES"}`, Scope},
 		{"google-sheets", "scope", j(403), `{"error":{"status":"PERMISSION_DENIED","details":[{"reason":"ACCESS_TOKEN_SCOPE_INSUFFICIENT"}]}}`, Scope},
+		{"zoom", "scope on 401 with its own code", j(401), `{"code":4711,"message":"Invalid access token, does not contain scopes:[meeting:read:meeting:admin]"}`, Scope},
+		{"google", "scope in the old dialect's words", j(403), `{"error":{"errors":[{"domain":"global","reason":"forbidden","message":"Request had insufficient authentication scopes."}],"code":403}}`, Scope},
+		{"github", "none of the scopes that would do", j(403, scopes, "gist, user", accepts, "admin:org, read:org, repo, write:org"), `{"message":"Must be an organization member"}`, Scope},
+		{"github", "a token without scopes", j(403, scopes, "", accepts, "repo"), `{"message":"Must have admin rights to Repository."}`, Scope},
+		{"github-enterprise", "a part of what would do", j(403, scopes, "read:org, public_repo", accepts, "admin:org,repo"), `{"message":"Must have admin rights to Repository."}`, Scope},
 		{"google", "scope, old dialect", j(403), `{"error":{"errors":[{"domain":"global","reason":"insufficientPermissions"}],"code":403}}`, Scope},
 		{"shopify", "scope of GraphQL", j(200), `{"errors":[{"message":"Access denied for orders field.","extensions":{"code":"ACCESS_DENIED"}}],"data":{"orders":null}}`, Scope},
 
@@ -84,6 +91,7 @@ func TestKnownAnswers(t *testing.T) {
 		{"notion", "not shared", j(404), `{"object":"error","status":404,"code":"object_not_found"}`, NotShared},
 		{"google", "not shared", j(403), `{"error":{"code":403,"message":"The caller does not have permission","status":"PERMISSION_DENIED"}}`, NotShared},
 		{"google", "API off", j(403), `{"error":{"status":"PERMISSION_DENIED","details":[{"reason":"SERVICE_DISABLED"}]}}`, APIDisabled},
+		{"google", "API off, in words", j(403), `{"error":{"code":403,"message":"Google Sheets API has not been used in project 123 before or it is disabled.","status":"PERMISSION_DENIED"}}`, APIDisabled},
 		{"google", "API off, old dialect", j(403), `{"error":{"errors":[{"domain":"usageLimits","reason":"accessNotConfigured"}]}}`, APIDisabled},
 		{"salesforce", "API off", j(403), `[{"message":"The REST API is not enabled for this Organization.","errorCode":"API_DISABLED_FOR_ORG"}]`, APIDisabled},
 		{"github", "SSO", j(403, "X-GitHub-SSO", "required; url=https://github.com/orgs/x/sso"), `{"message":"Resource protected by organization SAML enforcement."}`, SSO},
@@ -98,6 +106,14 @@ func TestKnownAnswers(t *testing.T) {
 
 		{"github", "permission of an app", j(403, "X-Accepted-GitHub-Permissions", "contents=read"), `{"message":"Resource not accessible by integration"}`, Permission},
 		{"github", "no administrator", j(403), `{"message":"Must have admin rights to Repository."}`, Permission},
+		{"github", "one of the scopes that would do", j(403, scopes, "repo", accepts, "admin:org, repo"), `{"message":"Must have admin rights to Repository."}`, Permission},
+		{"github", "a scope that contains one that would do", j(403, scopes, "gist, admin:org", accepts, "read:org"), `{"message":"Must have admin rights to Repository."}`, Permission},
+		{"github", "no scope would do it", j(403, scopes, "gist", accepts, ""), `{"message":"Must have admin rights to Repository."}`, Permission},
+		{"github", "scopes that are not told", j(403, accepts, "repo"), `{"message":"Must have admin rights to Repository."}`, Permission},
+		{"github", "not accessible, whatever the scopes", j(403, scopes, "", accepts, "repo"), `{"message":"Resource not accessible by personal access token"}`, Permission},
+		{"github", "SSO, whatever the scopes", j(403, "X-GitHub-SSO", "required; url=https://github.com/orgs/x/sso", scopes, "gist", accepts, "repo"), `{"message":"Resource protected by organization SAML enforcement."}`, SSO},
+		{"github", "not there, or not to be seen", j(404, scopes, "gist", accepts, "repo"), `{"message":"Not Found"}`, OK},
+		{"crm", "fields of GitHub's", j(403, scopes, "gist", accepts, "repo"), `{"message":"no"}`, Permission},
 		{"github", "classic tokens forbidden", j(403), "{\"message\":\"`x` forbids access via a personal access token (classic). Please use a GitHub App, OAuth App, or a personal access token with fine-grained permissions.\"}", Policy},
 		{"github", "tokens that live too long", j(403), `{"message":"The 'x' organization forbids access via a fine-grained personal access tokens if the token's lifetime is greater than 366 days."}`, Policy},
 		{"github", "SSO in words", j(403), `{"message":"Resource protected by organization SAML enforcement. You must grant your Personal Access token access to this organization."}`, SSO},
@@ -112,6 +128,7 @@ func TestKnownAnswers(t *testing.T) {
 		{"salesforce", "API off for now", j(403), `[{"message":"API is currently disabled for this User","errorCode":"API_CURRENTLY_DISABLED"}]`, APIDisabled},
 		{"stripe", "a key for browsers", j(403), `{"error":{"code":"secret_key_required","message":"This API call cannot be made with a publishable API key. Please use a secret API key.","type":"invalid_request_error"}}`, Surface},
 		{"stripe", "address not allowed", j(403), `{"error":{"message":"The API key provided does not allow requests from your IP address.","type":"invalid_request_error"}}`, Policy},
+		{"stripe", "permission of an app's token", j(403), `{"error":{"code":"oauth_not_supported","message":"This application does not have the required permissions for this endpoint on account 'acct_1'.","type":"invalid_request_error"}}`, Permission},
 		{"stripe", "permission of an app", j(403), `{"error":{"code":"more_permissions_required_for_application","type":"invalid_request_error"}}`, Permission},
 
 		// limits
@@ -122,6 +139,7 @@ func TestKnownAnswers(t *testing.T) {
 		{"google", "limit of all", j(403), `{"error":{"errors":[{"domain":"usageLimits","reason":"rateLimitExceeded"}]}}`, RateLimited},
 		{"gitlab", "limit", j(429, "RateLimit-Remaining", "0"), `{"message":"429 Too Many Requests"}`, RateLimited},
 		{"hubspot", "a day's limit", j(429), `{"status":"error","message":"You have reached your daily limit.","errorType":"RATE_LIMIT","policyName":"DAILY"}`, Quota},
+		{"hubspot", "limit by its category", j(429), `{"status":"error","message":"You have reached your ten_secondly_rolling limit.","category":"RATE_LIMITS"}`, RateLimited},
 		{"hubspot", "limit", j(429), `{"status":"error","message":"You have reached your secondly limit.","errorType":"RATE_LIMIT","policyName":"TEN_SECONDLY_ROLLING"}`, RateLimited},
 		{"notion", "limit", j(429, "Retry-After", "1"), `{"object":"error","status":429,"code":"rate_limited"}`, RateLimited},
 		{"stripe", "limit", j(429), `{"error":{"code":"rate_limit"}}`, RateLimited},
@@ -129,6 +147,9 @@ func TestKnownAnswers(t *testing.T) {
 		{"zoom", "limit", j(429), `{"code":429,"message":"You have reached the maximum per-second rate limit for this API."}`, RateLimited},
 		{"microsoft", "limit", j(429, "Retry-After", "5"), `{"error":{"code":"TooManyRequests"}}`, RateLimited},
 		{"github", "primary limit", j(403, "X-RateLimit-Remaining", "0"), `{"message":"API rate limit exceeded for user ID 1."}`, RateLimited},
+		{"github", "primary limit on 429", j(429, "X-RateLimit-Remaining", "0"), `{"message":"API rate limit exceeded for user ID 1."}`, RateLimited},
+		{"github", "limit, whatever the scopes", j(403, "X-RateLimit-Remaining", "0", scopes, "gist", accepts, "repo"), `{}`, RateLimited},
+		{"github", "secondary limit that tells when", j(403, "Retry-After", "60", scopes, "gist", accepts, "repo"), `{"message":"Slow down"}`, RateLimited},
 		{"github", "secondary limit", j(403), `{"message":"You have exceeded a secondary rate limit."}`, RateLimited},
 		{"google", "limit", j(403), `{"error":{"errors":[{"domain":"usageLimits","reason":"userRateLimitExceeded"}]}}`, RateLimited},
 		{"google", "quota", j(403), `{"error":{"errors":[{"domain":"usageLimits","reason":"dailyLimitExceeded"}]}}`, Quota},
@@ -144,6 +165,7 @@ func TestKnownAnswers(t *testing.T) {
 		{"microsoft", "403 with words", j(403), `{"error":{"code":"Authorization_RequestDenied"}}`, Permission},
 		{"microsoft-powerbi", "403 of an expired token", j(403), `{"error":{"code":"TokenExpired","message":"Access token has expired, resubmit with a new access token"}}`, Expired},
 		{"halopsa", "400 of an expired token", j(400), `{"error":"Token not found"}`, Expired},
+		{"mailup", "expired", j(500), `{"ErrorCode":"401","ErrorDescription":"Authorization error: Access token is expired"}`, Expired},
 		{"halopsa", "400", j(400), `{"error":"no such field"}`, OK},
 
 		// 200 that is a no
@@ -165,11 +187,15 @@ func TestKnownAnswers(t *testing.T) {
 		{"slack", "good", j(200), `{"ok":true}`, OK},
 		{"slack", "an error in the data", j(200), `{"ok":true,"metadata":{"ok":false,"error":"token_expired"}}`, OK},
 		{"marketo", "expired", j(200), `{"requestId":"e42b#14272d07d78","success":false,"errors":[{"code":"602","message":"Access token expired"}]}`, Expired},
+		{"marketo", "permission", j(200), `{"requestId":"1","success":false,"errors":[{"code":"603","message":"Access denied"}]}`, Permission},
 		{"marketo", "unknown", j(200), `{"requestId":"1","success":false,"errors":[{"code":"601","message":"Access token invalid"}]}`, Invalid},
 		{"marketo", "limit", j(200), `{"requestId":"1","success":false,"errors":[{"code":"606","message":"Max rate limit"}]}`, RateLimited},
 		{"marketo", "another error", j(200), `{"requestId":"1","success":false,"errors":[{"code":"610","message":"Requested resource not found"}]}`, OK},
 		{"moosend", "limit", j(200), `{"Code":429,"Error":"RATE-LIMITING","Context":null}`, RateLimited},
 		{"zoho-campaigns", "inactive", j(200), `{"status":"error","code":"901"}`, Inactive},
+		{"zoho-campaigns", "inactive, as a number", j(200), `{"status":"error","code": 901}`, Inactive},
+		{"moosend", "good", j(200), `{"Code":0,"Error":null,"Context":{}}`, OK},
+		{"fireflies", "a wrong key", j(200), `{"data":{},"errors":[{"message":"x","code":"auth_failed"}]}`, Invalid},
 		{"fireflies", "limit", j(200), `{"data":{},"errors":[{"message":"x","code":"too_many_requests"}]}`, RateLimited},
 
 		// 500 that is a no

@@ -18,8 +18,9 @@ type Signal struct {
 	Header map[string]string // all contained in the field; nil: any
 	Means  Meaning
 
-	opens bool // Body is how the body begins: no data in it is taken for an error
-	empty bool // there is no body
+	opens     bool // Body is how the body begins: no data in it is taken for an error
+	empty     bool // there is no body
+	ungranted bool // its fields tell of scopes that would do, of which the token has none, and of no limit
 }
 
 // Meaning tells what an answer says about the credential: the provider's
@@ -83,7 +84,7 @@ func (s Signal) applies(resp *http.Response) bool {
 			return false
 		}
 	}
-	return true
+	return !s.ungranted || ungranted(resp.Header) && !throttled(resp.Header)
 }
 
 // contains reports whether a value holds want; an empty one asks for presence.

@@ -30,6 +30,9 @@ func TestGenericMeaning(t *testing.T) {
 		{"plain 401", answer(401), ``, Expired},
 		{"401 invalid_token", answer(401, "WWW-Authenticate", `Bearer realm="x", error="invalid_token"`), `missing scope`, Expired},
 		{"401 insufficient_scope", answer(401, "WWW-Authenticate", `Bearer error="insufficient_scope", scope="a b"`), ``, Scope},
+		{"400 invalid_request", answer(400, "WWW-Authenticate", `Bearer realm="x", error="invalid_request", error_description="The access token is sent twice"`), ``, OK},
+		{"403 invalid_token", answer(403, "WWW-Authenticate", `Bearer error="invalid_token"`), ``, Expired},
+		{"401 without an error code", answer(401, "WWW-Authenticate", `Bearer realm="x"`), ``, Expired},
 		{"401 second challenge", answer(401, "WWW-Authenticate", `Negotiate`, "WWW-Authenticate", `Basic realm="a, b", Bearer error=insufficient_scope`), ``, Scope},
 		{"401 of Atlassian that says scope", answer(401), `{"code":401,"message":"Unauthorized; scope does not match"}`, Scope},
 		{"401 of Atlassian that does not", answer(401), `{"code":401,"message":"Unauthorized"}`, Expired},
@@ -48,6 +51,7 @@ func TestGenericMeaning(t *testing.T) {
 		{"403 remaining 0", answer(403, typ, jsonType, "x-ratelimit-remaining", "0"), `{}`, RateLimited},
 		{"403 remaining 4999", answer(403, typ, jsonType, "x-ratelimit-remaining", "4999"), `{}`, Permission},
 		{"403 Retry-After", answer(403, typ, jsonType, "Retry-After", "60"), `{}`, RateLimited},
+		{"403 Retry-After as a date", answer(403, typ, jsonType, "Retry-After", "Wed, 21 Oct 2026 07:28:00 GMT"), `{}`, RateLimited},
 		{"403 insufficient_scope", answer(403, "WWW-Authenticate", `Bearer error="insufficient_scope"`, "Retry-After", "60"), ``, Scope},
 		{"400 invalid_token", answer(400, "WWW-Authenticate", `Bearer error="invalid_token"`), ``, Expired},
 		{"400 for a missing header", answer(400, typ, jsonType), `{"object":"error","status":400,"code":"missing_version"}`, OK},
@@ -150,16 +154,25 @@ func TestPeeks(t *testing.T) {
 	}
 }
 
+// What is told in Proxy-Status, and what leads to a refresh.
 func TestMeaningCodes(t *testing.T) {
-	for _, m := range []Meaning{Expired, Invalid, Scope, Permission, RateLimited, Policy, SSO, Quota, Inactive, Unpaid, Surface, APIDisabled, NotShared, Misplaced, Unapproved} {
+	want := map[Meaning]fault.Code{
+		OK: "", Expired: "credentials_rejected", Invalid: "credentials_rejected", Scope: "insufficient_scope", Permission: "insufficient_permission",
+		RateLimited: "upstream_rate_limited", Quota: "quota_exceeded", Policy: "organization_policy", SSO: "sso_required", Inactive: "account_inactive",
+		Unpaid: "account_unpaid", Surface: "wrong_surface", APIDisabled: "api_disabled", NotShared: "resource_not_shared",
+		Misplaced: "credential_misplaced", Unapproved: "app_not_verified",
+	}
+	for m := range codes {
+		if _, ok := want[m]; !ok {
+			t.Errorf("%s is not told of here", m)
+		}
+	}
+	for m, code := range want {
 		if m.Rejects() != (m == Expired || m == Invalid) {
 			t.Errorf("%s: Rejects is %v", m, m.Rejects())
 		}
-		if !fault.Known(m.Code()) {
-			t.Errorf("%s has no known code: %q", m, m.Code())
+		if m.Code() != code || code != "" && !fault.Known(code) {
+			t.Errorf("%s: the code is %q, want %q", m, m.Code(), code)
 		}
-	}
-	if OK.Code() != "" {
-		t.Errorf("OK has the code %q", OK.Code())
 	}
 }
