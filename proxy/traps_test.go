@@ -201,11 +201,17 @@ func TestHeaderBounds(t *testing.T) {
 	} {
 		w := r.tunnel(a, "example.com")
 		w.send("GET / HTTP/1.1\r\nHost: %s\r\n%s\r\n", a, c.header)
-		wantFault(t, c.id, w.answer("GET"), fault.HeaderTooLarge)
+		wantFault(t, "RE-04 "+c.id, w.answer("GET"), fault.HeaderTooLarge)
+		if !w.closed() {
+			t.Errorf("RE-04 %s: the connection stays open", c.id)
+		}
 	}
 	w := r.tunnel(a, "example.com")
 	w.send("GET /%s HTTP/1.1\r\nHost: %s\r\n\r\n", strings.Repeat("x", maxURI), a)
 	wantFault(t, "RE-04", w.answer("GET"), fault.URITooLong)
+	if !w.closed() {
+		t.Error("RE-04: the connection stays open behind a long URL")
+	}
 	w = r.tunnel(a, "example.com")
 	go func() {
 		_, _ = io.Copy(w.Conn, io.MultiReader(strings.NewReader("GET / HTTP/1.1\r\nX: "), io.LimitReader(letters{}, 8<<20)))
