@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/testserver"
 )
 
@@ -74,9 +75,19 @@ secret_id_file = "`+filepath.Join(dir, "secret")+`"
 	if fields["owner"] != "team-a" || fields["token"] != canary+"-second" {
 		t.Errorf("the record lost what others keep there, or was not written: it has %d fields", len(fields))
 	}
+	w.vaultIsOutOfReach(t, v.Address)
 	log := w.Log()
 	if strings.Contains(log, canary) || strings.Contains(log, secret) {
 		t.Error("LK-01: the log contains a secret")
+	}
+}
+
+// vaultIsOutOfReach checks SS-08: no runner reaches Vault itself, by whatever name.
+func (w *world) vaultIsOutOfReach(t *testing.T, address string) {
+	t.Helper()
+	_, port, _ := strings.Cut(strings.TrimPrefix(address, "http://"), ":")
+	for _, host := range []string{"127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]", "0.0.0.0"} {
+		w.refusesReach(t, "SS-08", host+":"+port, "/v1/sys/health", fault.PrivateAddress)
 	}
 }
 
