@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/credential"
@@ -62,33 +63,35 @@ func TestRowMalformedAnswers(t *testing.T) {
 		{"gzip bomb", json, packed(whole + `,"pad":"` + strings.Repeat(big, 4) + `"}`), "rt-x", defaultLife},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			server := newRotating()
-			server.header = http.Header{"Content-Type": {tc.typ}}
-			server.body = func(int) (int, string) { return 200, tc.body }
-			k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true})
-			k.edit(t, func(c *credential.Credential) {
-				c.Set("access_token", secret.New("at-old"))
-				c.Set("expires_at", secret.New(time.Now().Add(time.Minute).Format(time.RFC3339)))
-			})
-			if tc.life == 0 {
-				if _, err := k.obtain("at-old"); err == nil {
-					t.Error("RT-11: an answer without an access token is a success")
+			synctest.Test(t, func(t *testing.T) {
+				server := newRotating()
+				server.header = http.Header{"Content-Type": {tc.typ}}
+				server.body = func(int) (int, string) { return 200, tc.body }
+				k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true})
+				k.edit(t, func(c *credential.Credential) {
+					c.Set("access_token", secret.New("at-old"))
+					c.Set("expires_at", secret.New(time.Now().Add(time.Minute).Format(time.RFC3339)))
+				})
+				if tc.life == 0 {
+					if _, err := k.obtain("at-old"); err == nil {
+						t.Error("RT-11: an answer without an access token is a success")
+					}
+					k.want(t, "", "at-old") // it is still good
+				} else {
+					k.want(t, "at-old", "at-x")
 				}
-				k.want(t, "", "at-old") // it is still good
-			} else {
-				k.want(t, "at-old", "at-x")
-			}
-			c := k.stored(t)
-			if got := c.Field("refresh_token").Reveal(); got != tc.refresh {
-				t.Errorf("RT-11: the refresh token is %q, want %q", got, tc.refresh)
-			}
-			cl, err := claimOf(c)
-			if err != nil || cl.State != "" || cl.Gen != 1 {
-				t.Errorf("RT-11: claim %+v, %v", cl, err)
-			}
-			if left := time.Until(TimeOf(c.Field("expires_at").Reveal())); tc.life > 0 && (left > tc.life || left < tc.life-10*time.Second) {
-				t.Errorf("OA-03, RT-11: it lives %v, want %v", left, tc.life)
-			}
+				c := k.stored(t)
+				if got := c.Field("refresh_token").Reveal(); got != tc.refresh {
+					t.Errorf("RT-11: the refresh token is %q, want %q", got, tc.refresh)
+				}
+				cl, err := claimOf(c)
+				if err != nil || cl.State != "" || cl.Gen != 1 {
+					t.Errorf("RT-11: claim %+v, %v", cl, err)
+				}
+				if left := time.Until(TimeOf(c.Field("expires_at").Reveal())); tc.life > 0 && (left > tc.life || left < tc.life-10*time.Second) {
+					t.Errorf("OA-03, RT-11: it lives %v, want %v", left, tc.life)
+				}
+			})
 		})
 	}
 }
@@ -101,14 +104,16 @@ func TestRowAnswersWithoutTokens(t *testing.T) {
 		"2 MiB of nothing": strings.Repeat("x", 2<<20), "a bomb of nothing": packed(strings.Repeat("x", 4<<20)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := newRotating()
-			server.body = func(int) (int, string) { return 200, body }
-			k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true})
-			k.refuses(t, "", fault.TokenEndpointUnreachable)
-			c := k.stored(t)
-			if cl, err := claimOf(c); err != nil || cl.State != ambiguous || c.Field("refresh_token").Reveal() != "rt-0" {
-				t.Errorf("RT-11: claim %+v, %v, fields %v", cl, err, c.Names())
-			}
+			synctest.Test(t, func(t *testing.T) {
+				server := newRotating()
+				server.body = func(int) (int, string) { return 200, body }
+				k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true})
+				k.refuses(t, "", fault.TokenEndpointUnreachable)
+				c := k.stored(t)
+				if cl, err := claimOf(c); err != nil || cl.State != ambiguous || c.Field("refresh_token").Reveal() != "rt-0" {
+					t.Errorf("RT-11: claim %+v, %v, fields %v", cl, err, c.Names())
+				}
+			})
 		})
 	}
 }
@@ -120,17 +125,19 @@ func TestRowEchoedTokens(t *testing.T) {
 		status  int
 		refresh string
 	}{{400, "rt-0"}, {400, "rt-evil"}, {401, "rt-evil"}, {500, "rt-evil"}, {200, "rt-0"}} {
-		server, status := newRotating(), tc.status
-		server.before = func(int) (int, string) {
-			return status, `{"error":"invalid_client","refresh_token":"` + tc.refresh + `","access_token":"at-evil"}`
-		}
-		k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true})
-		if got, err := k.obtain(""); err == nil {
-			t.Errorf("RT-11: %d gives %q", status, got)
-		}
-		if c := k.stored(t); !c.Field("access_token").Empty() || c.Field("refresh_token").Reveal() != "rt-0" || server.posts() != 1 {
-			t.Errorf("RT-11: after %d the record holds %v, %d posts", status, c.Names(), server.posts())
-		}
+		synctest.Test(t, func(t *testing.T) {
+			server, status := newRotating(), tc.status
+			server.before = func(int) (int, string) {
+				return status, `{"error":"invalid_client","refresh_token":"` + tc.refresh + `","access_token":"at-evil"}`
+			}
+			k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true})
+			if got, err := k.obtain(""); err == nil {
+				t.Errorf("RT-11: %d gives %q", status, got)
+			}
+			if c := k.stored(t); !c.Field("access_token").Empty() || c.Field("refresh_token").Reveal() != "rt-0" || server.posts() != 1 {
+				t.Errorf("RT-11: after %d the record holds %v, %d posts", status, c.Names(), server.posts())
+			}
+		})
 	}
 }
 
@@ -142,16 +149,18 @@ func TestRowScopeChanges(t *testing.T) {
 		"a b c": `more=[c]`,
 		"":      "",
 	} {
-		server := newRotating()
-		server.body = func(int) (int, string) {
-			return 200, `{"access_token":"at-1","refresh_token":"rt-1","scope":"` + scope + `"}`
-		}
-		k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{})
-		k.edit(t, func(c *credential.Credential) { c.Set("scope", secret.New("a b")) })
-		k.want(t, "", "at-1")
-		if log := k.log.String(); !strings.Contains(log, want) || strings.Contains(log, "level=WARN") != (want != "") {
-			t.Errorf("RT-11: with scope %q the log says\n%s\nwant %s", scope, log, want)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			server := newRotating()
+			server.body = func(int) (int, string) {
+				return 200, `{"access_token":"at-1","refresh_token":"rt-1","scope":"` + scope + `"}`
+			}
+			k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{})
+			k.edit(t, func(c *credential.Credential) { c.Set("scope", secret.New("a b")) })
+			k.want(t, "", "at-1")
+			if log := k.log.String(); !strings.Contains(log, want) || strings.Contains(log, "level=WARN") != (want != "") {
+				t.Errorf("RT-11: with scope %q the log says\n%s\nwant %s", scope, log, want)
+			}
+		})
 	}
 }
 
@@ -237,19 +246,21 @@ func TestRowOnePost(t *testing.T) {
 
 // OA-06: whoever waits for a token leaves when its own time is over.
 func TestRowWaitersLeave(t *testing.T) {
-	server := newRotating()
-	server.took = 300 * time.Millisecond
-	k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	go func() { _, _ = k.obtain("") }()
-	began := time.Now()
-	_, err := k.Obtain(ctx, Demand{Provider: k.p, Client: &http.Client{Transport: server}, Record: k.stored(t)})
-	if !errors.Is(err, fault.Timeout) || time.Since(began) > 200*time.Millisecond {
-		t.Errorf("OA-06: %v after %v", err, time.Since(began))
-	}
-	k.want(t, "", "at-1")
-	if server.posts() != 1 {
-		t.Errorf("OA-06: %d posts", server.posts())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		server := newRotating()
+		server.took = 300 * time.Millisecond
+		k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{})
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		go func() { _, _ = k.obtain("") }()
+		began := time.Now()
+		_, err := k.Obtain(ctx, Demand{Provider: k.p, Client: &http.Client{Transport: server}, Record: k.stored(t)})
+		if !errors.Is(err, fault.Timeout) || time.Since(began) != 20*time.Millisecond {
+			t.Errorf("OA-06: %v after %v", err, time.Since(began))
+		}
+		k.want(t, "", "at-1")
+		if server.posts() != 1 {
+			t.Errorf("OA-06: %d posts", server.posts())
+		}
+	})
 }

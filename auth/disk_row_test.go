@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -172,107 +173,113 @@ func TestRowFileSizeLimit(t *testing.T) {
 // RT-09: where the store is away too, the answer is in memory only: it is served,
 // and written when the store is back.
 func TestRowNeitherJournalNorStore(t *testing.T) {
-	server, store, dir := newRotating(), grantStore(), t.TempDir()
-	k := keep(t, dir, server, store, KeeperOptions{Required: true, Reached: func(point string) {
-		if point == "replied" {
-			if err := os.RemoveAll(filepath.Join(dir, "journal")); err != nil {
-				t.Error(err)
+	synctest.Test(t, func(t *testing.T) {
+		server, store, dir := newRotating(), grantStore(), t.TempDir()
+		k := keep(t, dir, server, store, KeeperOptions{Required: true, Reached: func(point string) {
+			if point == "replied" {
+				if err := os.RemoveAll(filepath.Join(dir, "journal")); err != nil {
+					t.Error(err)
+				}
+				store.Fail(fault.New(fault.VaultUnreachable, "", nil))
 			}
-			store.Fail(fault.New(fault.VaultUnreachable, "", nil))
+		}})
+		k.run(t)
+		k.want(t, "", "at-1")
+		k.want(t, "", "at-1")
+		store.Fail(nil)
+		if err := k.Drain(t.Context()); err != nil {
+			t.Fatal(err)
 		}
-	}})
-	k.run(t)
-	k.want(t, "", "at-1")
-	k.want(t, "", "at-1")
-	store.Fail(nil)
-	if err := k.Drain(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if c := k.stored(t); c.Field("refresh_token").Reveal() != "rt-1" || server.posts() != 1 {
-		t.Errorf("RT-09: after %d posts the store holds %v", server.posts(), c.Names())
-	}
+		if c := k.stored(t); c.Field("refresh_token").Reveal() != "rt-1" || server.posts() != 1 {
+			t.Errorf("RT-09: after %d posts the store holds %v", server.posts(), c.Names())
+		}
+	})
 }
 
 // LK-01, LK-03, LK-14: no token, and nothing of the client's secret, is in the log,
 // the metrics, a fault, the record's bookkeeping, or a file of the journal.
 func TestRowNoTokenIsSeen(t *testing.T) {
-	server, store, dir, reg := newRotating(), grantStore(), t.TempDir(), prometheus.NewRegistry()
-	server.valid = canary
-	answers := []string{
-		fmt.Sprintf(`{"access_token":%q,"refresh_token":%q,"scope":"a"}`, canary, canary+"1"),
-		fmt.Sprintf(`{"error":"invalid_client","error_description":%q,"refresh_token":%q}`, canary, canary),
-		fmt.Sprintf(`<html>%s`, canary), fmt.Sprintf(`{"refresh_token":%q,"acc`, canary+"2"), `{"error":"invalid_grant"}`,
-	}
-	server.before = func(n int) (int, string) {
-		return map[bool]int{true: 200, false: 400}[n != 2 && n != 5], answers[n-1]
-	}
-	k := keep(t, dir, server, store, KeeperOptions{Required: true, Metrics: NewMetrics(reg)})
-	k.edit(t, func(c *credential.Credential) {
-		c.Set("refresh_token", secret.New(canary))
-		c.Set("client_secret", secret.New(canary))
-	})
-	look := func(what string) {
-		t.Helper()
-		scan(t, what+": the log", k.log.String())
-		families, err := reg.Gather()
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		server, store, dir, reg := newRotating(), grantStore(), t.TempDir(), prometheus.NewRegistry()
+		server.valid = canary
+		answers := []string{
+			fmt.Sprintf(`{"access_token":%q,"refresh_token":%q,"scope":"a"}`, canary, canary+"1"),
+			fmt.Sprintf(`{"error":"invalid_client","error_description":%q,"refresh_token":%q}`, canary, canary),
+			fmt.Sprintf(`<html>%s`, canary), fmt.Sprintf(`{"refresh_token":%q,"acc`, canary+"2"), `{"error":"invalid_grant"}`,
 		}
-		scan(t, what+": the metrics", fmt.Sprint(families))
-		scan(t, what+": the record's bookkeeping", k.stored(t).Field(credential.StateField).Reveal())
-		files, err := filepath.Glob(filepath.Join(dir, "journal", "*"))
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no journal: %v", err)
+		server.before = func(n int) (int, string) {
+			return map[bool]int{true: 200, false: 400}[n != 2 && n != 5], answers[n-1]
 		}
-		for _, file := range files {
-			b, _ := os.ReadFile(file)
-			scan(t, what+": the journal", string(b))
-		}
-	}
-	k.o.Reached = func(point string) { look(point) }
-	have := ""
-	for n := range answers {
-		got, err := k.obtain(have)
-		if err != nil {
-			scan(t, "a fault", fmt.Sprintf("%v %+v %#v", err, err, fault.From(err)))
-		} else {
-			have = got
-		}
-		look(fmt.Sprint("after answer ", n))
+		k := keep(t, dir, server, store, KeeperOptions{Required: true, Metrics: NewMetrics(reg)})
 		k.edit(t, func(c *credential.Credential) {
-			cl, _ := claimOf(c)
-			cl.rested().write(c)
+			c.Set("refresh_token", secret.New(canary))
+			c.Set("client_secret", secret.New(canary))
 		})
-	}
-	if server.posts() != len(answers) {
-		t.Errorf("%d posts, want one for each answer", server.posts())
-	}
+		look := func(what string) {
+			t.Helper()
+			scan(t, what+": the log", k.log.String())
+			families, err := reg.Gather()
+			if err != nil {
+				t.Fatal(err)
+			}
+			scan(t, what+": the metrics", fmt.Sprint(families))
+			scan(t, what+": the record's bookkeeping", k.stored(t).Field(credential.StateField).Reveal())
+			files, err := filepath.Glob(filepath.Join(dir, "journal", "*"))
+			if err != nil || len(files) == 0 {
+				t.Fatalf("no journal: %v", err)
+			}
+			for _, file := range files {
+				b, _ := os.ReadFile(file)
+				scan(t, what+": the journal", string(b))
+			}
+		}
+		k.o.Reached = func(point string) { look(point) }
+		have := ""
+		for n := range answers {
+			got, err := k.obtain(have)
+			if err != nil {
+				scan(t, "a fault", fmt.Sprintf("%v %+v %#v", err, err, fault.From(err)))
+			} else {
+				have = got
+			}
+			look(fmt.Sprint("after answer ", n))
+			k.edit(t, func(c *credential.Credential) {
+				cl, _ := claimOf(c)
+				cl.rested().write(c)
+			})
+		}
+		if server.posts() != len(answers) {
+			t.Errorf("%d posts, want one for each answer", server.posts())
+		}
+	})
 }
 
 // An entry that cannot be read is an intent all the same: what it was about may
 // have been sent. It stays where it is.
 func TestJournalOfDamagedEntries(t *testing.T) {
-	server, store, dir := newRotating(), grantStore(), t.TempDir()
-	k := keep(t, dir, server, store, KeeperOptions{Required: true})
-	_, err := k.through(lossy(&http.Transport{}, false, syscall.ECONNRESET, 0), "")
-	if !errors.Is(err, fault.TokenEndpointUnreachable) {
-		t.Fatal(err)
-	}
-	c := k.stored(t)
-	cl, _ := claimOf(c)
-	cl = cl.rested()
-	cl.State, cl.ID, cl.Owner, cl.Journaled, cl.Sent = claimed, "CLAIM", k.owner, true, 0
-	cl.write(c)
-	if err := store.Put(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(dir, "journal", "CLAIM"+entrySuffix)
-	if err := os.WriteFile(file, []byte("torn"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	k = k.again(t, dir)
-	k.want(t, "", "at-1")
-	if _, err := os.Stat(file); err != nil || server.probes != 1 {
-		t.Errorf("%d probes, want one before a second sending; the damaged file: %v", server.probes, err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		server, store, dir := newRotating(), grantStore(), t.TempDir()
+		k := keep(t, dir, server, store, KeeperOptions{Required: true})
+		_, err := k.through(lossy(&http.Transport{}, false, syscall.ECONNRESET, 0), "")
+		if !errors.Is(err, fault.TokenEndpointUnreachable) {
+			t.Fatal(err)
+		}
+		c := k.stored(t)
+		cl, _ := claimOf(c)
+		cl = cl.rested()
+		cl.State, cl.ID, cl.Owner, cl.Journaled, cl.Sent = claimed, "CLAIM", k.owner, true, 0
+		cl.write(c)
+		if err := store.Put(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, "journal", "CLAIM"+entrySuffix)
+		if err := os.WriteFile(file, []byte("torn"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		k = k.again(t, dir)
+		k.want(t, "", "at-1")
+		if _, err := os.Stat(file); err != nil || server.probes != 1 {
+			t.Errorf("%d probes, want one before a second sending; the damaged file: %v", server.probes, err)
+		}
+	})
 }

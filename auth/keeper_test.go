@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/credential"
@@ -195,83 +196,89 @@ func grantStore() *credtest.Store {
 }
 
 func TestKeeperRotates(t *testing.T) {
-	server, store := newRotating(), grantStore()
-	k := keep(t, t.TempDir(), server, store, KeeperOptions{Required: true})
-	k.want(t, "", "at-1")
-	k.want(t, "", "at-1") // it is in the record
-	k.want(t, "at-1", "at-2")
-	c := k.stored(t)
-	if c.Field("refresh_token").Reveal() != "rt-2" || c.Field("expires_in").Reveal() != "600" || c.Field("scope").Reveal() != "a" || c.Field("token_type").Reveal() != "Bearer" {
-		t.Errorf("the store holds %v", c.Names())
-	}
-	if end := TimeOf(c.Field("expires_at").Reveal()); time.Until(end) < 9*time.Minute || TimeOf(c.Field("created_at").Reveal()).IsZero() {
-		t.Errorf("expires_at %v", end)
-	}
-	cl, err := claimOf(c)
-	if err != nil || cl.State != "" || cl.Gen != 2 || cl.ID != "" {
-		t.Errorf("claim %+v, %v", cl, err)
-	}
-	if _, open := k.o.Journal.state(); open != 0 {
-		t.Errorf("%d entries are left in the journal", open)
-	}
-	if strings.Contains(k.log.String(), "rt-") || strings.Contains(k.log.String(), "at-") {
-		t.Errorf("LK-01: the log shows a token:\n%s", k.log)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		server, store := newRotating(), grantStore()
+		k := keep(t, t.TempDir(), server, store, KeeperOptions{Required: true})
+		k.want(t, "", "at-1")
+		k.want(t, "", "at-1") // it is in the record
+		k.want(t, "at-1", "at-2")
+		c := k.stored(t)
+		if c.Field("refresh_token").Reveal() != "rt-2" || c.Field("expires_in").Reveal() != "600" || c.Field("scope").Reveal() != "a" || c.Field("token_type").Reveal() != "Bearer" {
+			t.Errorf("the store holds %v", c.Names())
+		}
+		if end := TimeOf(c.Field("expires_at").Reveal()); time.Until(end) < 9*time.Minute || TimeOf(c.Field("created_at").Reveal()).IsZero() {
+			t.Errorf("expires_at %v", end)
+		}
+		cl, err := claimOf(c)
+		if err != nil || cl.State != "" || cl.Gen != 2 || cl.ID != "" {
+			t.Errorf("claim %+v, %v", cl, err)
+		}
+		if _, open := k.o.Journal.state(); open != 0 {
+			t.Errorf("%d entries are left in the journal", open)
+		}
+		if strings.Contains(k.log.String(), "rt-") || strings.Contains(k.log.String(), "at-") {
+			t.Errorf("LK-01: the log shows a token:\n%s", k.log)
+		}
+	})
 }
 
 // RT-01: everybody who asks at once shares one request.
 func TestKeeperSharesOneRequest(t *testing.T) {
-	server := newRotating()
-	server.took = 50 * time.Millisecond
-	k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{})
-	var wg sync.WaitGroup
-	for range 500 {
-		wg.Go(func() {
-			if got, err := k.obtain(""); err != nil || got != "at-1" {
-				t.Errorf("RT-01: %q, %v", got, err)
-			}
-		})
-	}
-	wg.Wait()
-	if server.posts() != 1 {
-		t.Errorf("RT-01: %d requests", server.posts())
-	}
-}
-
-// RT-02: three daemons with state directories of their own share a store.
-func TestKeepersShareAStore(t *testing.T) {
-	server, store := newRotating(), grantStore()
-	server.took = 2 * time.Millisecond
-	var ks []*keeping
-	for range 3 {
-		ks = append(ks, keep(t, t.TempDir(), server, store, KeeperOptions{}))
-	}
-	have := ""
-	for round := range 20 {
+	synctest.Test(t, func(t *testing.T) {
+		server := newRotating()
+		server.took = 50 * time.Millisecond
+		k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{})
 		var wg sync.WaitGroup
-		next := make([]string, len(ks))
-		for i, k := range ks {
+		for range 500 {
 			wg.Go(func() {
-				var err error
-				if next[i], err = k.obtain(have); err != nil {
-					t.Errorf("RT-02: round %d: %v\n%s", round, err, k.log)
+				if got, err := k.obtain(""); err != nil || got != "at-1" {
+					t.Errorf("RT-01: %q, %v", got, err)
 				}
 			})
 		}
 		wg.Wait()
-		if t.Failed() {
-			return
+		if server.posts() != 1 {
+			t.Errorf("RT-01: %d requests", server.posts())
 		}
-		for _, n := range next {
-			if n != next[0] || n == have {
-				t.Fatalf("RT-02: round %d: tokens %q", round, next)
+	})
+}
+
+// RT-02: three daemons with state directories of their own share a store.
+func TestKeepersShareAStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, store := newRotating(), grantStore()
+		server.took = 2 * time.Millisecond
+		var ks []*keeping
+		for range 3 {
+			ks = append(ks, keep(t, t.TempDir(), server, store, KeeperOptions{}))
+		}
+		have := ""
+		for round := range 20 {
+			var wg sync.WaitGroup
+			next := make([]string, len(ks))
+			for i, k := range ks {
+				wg.Go(func() {
+					var err error
+					if next[i], err = k.obtain(have); err != nil {
+						t.Errorf("RT-02: round %d: %v\n%s", round, err, k.log)
+					}
+				})
 			}
+			wg.Wait()
+			if t.Failed() {
+				return
+			}
+			for _, n := range next {
+				if n != next[0] || n == have {
+					t.Fatalf("RT-02: round %d: tokens %q", round, next)
+				}
+			}
+			have = next[0]
 		}
-		have = next[0]
-	}
-	if server.posts() != 20 || server.reused != 0 {
-		t.Errorf("RT-02: %d requests for 20 rounds, %d of a spent token", server.posts(), server.reused)
-	}
+		if server.posts() != 20 || server.reused != 0 {
+			t.Errorf("RT-02: %d requests for 20 rounds, %d of a spent token", server.posts(), server.reused)
+		}
+	})
 }
 
 // trace tells the request's trace that it is on a connection.

@@ -175,40 +175,42 @@ func TestRowLostButStays(t *testing.T) {
 // RT-05: an answer in the journal is not dropped because a copy of the store lags
 // behind, and is dropped when the grant has gone on without it.
 func TestRowStoreThatLags(t *testing.T) {
-	server, store, dir := newRotating(), grantStore(), t.TempDir()
-	k := keep(t, dir, server, store, KeeperOptions{Required: true, Reached: func(point string) {
-		if point == "answered" {
-			store.Fail(fault.New(fault.VaultUnreachable, "", nil))
+	synctest.Test(t, func(t *testing.T) {
+		server, store, dir := newRotating(), grantStore(), t.TempDir()
+		k := keep(t, dir, server, store, KeeperOptions{Required: true, Reached: func(point string) {
+			if point == "answered" {
+				store.Fail(fault.New(fault.VaultUnreachable, "", nil))
+			}
+		}})
+		k.want(t, "", "at-1")
+		e := k.o.Journal.all()[0]
+		for _, tc := range []struct {
+			version int
+			token   string
+			moot    bool
+		}{
+			{e.Version, e.Token, false},
+			{e.Version + 9, e.Token, false}, // still about this refresh token
+			{e.Version - 1, "older", false},
+			{e.Version + 1, "newer", true},
+		} {
+			if got := e.moot(tc.version, tc.token); got != tc.moot {
+				t.Errorf("RT-05: with the record at version %d and token %s moot is %v", tc.version-e.Version, tc.token, got)
+			}
 		}
-	}})
-	k.want(t, "", "at-1")
-	e := k.o.Journal.all()[0]
-	for _, tc := range []struct {
-		version int
-		token   string
-		moot    bool
-	}{
-		{e.Version, e.Token, false},
-		{e.Version + 9, e.Token, false}, // still about this refresh token
-		{e.Version - 1, "older", false},
-		{e.Version + 1, "newer", true},
-	} {
-		if got := e.moot(tc.version, tc.token); got != tc.moot {
-			t.Errorf("RT-05: with the record at version %d and token %s moot is %v", tc.version-e.Version, tc.token, got)
+		store.Fail(nil)
+		k = k.again(t, dir)
+		k.edit(t, func(c *credential.Credential) { // somebody has authorized again
+			c.Set("refresh_token", secret.New("rt-new"))
+			c.Set("access_token", secret.New("at-new"))
+			c.Set("expires_at", secret.New(time.Now().Add(time.Hour).Format(time.RFC3339)))
+		})
+		server.valid = "rt-new"
+		k.want(t, "at-new", "at-2")
+		if _, open := k.o.Journal.state(); open != 0 || server.sent("rt-0") != 1 || server.sent("rt-new") != 1 {
+			t.Errorf("RT-05: %d entries are left in the journal; posts %v", open, server.spent)
 		}
-	}
-	store.Fail(nil)
-	k = k.again(t, dir)
-	k.edit(t, func(c *credential.Credential) { // somebody has authorized again
-		c.Set("refresh_token", secret.New("rt-new"))
-		c.Set("access_token", secret.New("at-new"))
-		c.Set("expires_at", secret.New(time.Now().Add(time.Hour).Format(time.RFC3339)))
 	})
-	server.valid = "rt-new"
-	k.want(t, "at-new", "at-2")
-	if _, open := k.o.Journal.state(); open != 0 || server.sent("rt-0") != 1 || server.sent("rt-new") != 1 {
-		t.Errorf("RT-05: %d entries are left in the journal; posts %v", open, server.spent)
-	}
 }
 
 // RT-10: what never left us is not counted as sent.

@@ -97,20 +97,21 @@ func TestRealTokenIsRenewed(t *testing.T) {
 	store := &credtest.Store{}
 	c := store.Add("acme/production/crm/main", "oauth2_client_credentials", "client_id", "m2m", "client_secret", "s3cr3t-m2m")
 	s := NewSource(SourceOptions{Ref: c.Ref, Provider: oidcProvider(server, ""), Store: store, Client: plainClient(t)})
-	seen := map[*Injector]bool{}
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	seen, began := map[*Injector]bool{}, time.Now()
+	for ; len(seen) < 4; time.Sleep(50 * time.Millisecond) {
 		i, err := s.Injector(context.Background())
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || time.Since(began) > time.Minute {
+			t.Fatalf("after %v and %d tokens: %v", time.Since(began), len(seen), err)
 		}
-		if !seen[i] && !strings.Contains(introspect(t, server, i), `"active":true`) {
+		if !seen[i] && !strings.Contains(introspect(t, server, i), `"active":true`) && time.Since(i.Minted) < time.Second { // it lives whole seconds
 			t.Error("the server does not know the token")
 		}
 		seen[i] = true
 	}
-	// The last grant may come after the last look.
-	if n := server.Grants(t, plainClient(t))["client_credentials:ok"]; n < len(seen) || n > len(seen)+1 || n < 3 || n > 5 {
-		t.Errorf("%d grants for %d tokens in five seconds, want as many, and about four", n, len(seen))
+	// A token that a busy machine had no time to use was granted too.
+	n, most := server.Grants(t, plainClient(t))["client_credentials:ok"], int(time.Since(began)/(1500*time.Millisecond))+2
+	if n < len(seen) || n > most {
+		t.Errorf("%d grants for %d tokens in %v, want at most %d", n, len(seen), time.Since(began), most)
 	}
 }
 

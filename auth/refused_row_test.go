@@ -18,31 +18,33 @@ import (
 func TestRowRefusedButReplaced(t *testing.T) {
 	for _, token := range []string{"at-other", ""} {
 		t.Run("with token "+token, func(t *testing.T) {
-			server := newRotating()
-			k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true})
-			server.before = func(n int) (int, string) {
-				if n > 1 {
-					return 0, ""
+			synctest.Test(t, func(t *testing.T) {
+				server := newRotating()
+				k := keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true})
+				server.before = func(n int) (int, string) {
+					if n > 1 {
+						return 0, ""
+					}
+					server.valid = "rt-other"
+					k.edit(t, func(c *credential.Credential) {
+						c.Set("refresh_token", secret.New("rt-other"))
+						c.Set("access_token", secret.New(token))
+						c.Set("expires_at", secret.New(time.Now().Add(time.Hour).Format(time.RFC3339)))
+					})
+					return 400, `{"error":"invalid_grant"}`
 				}
-				server.valid = "rt-other"
-				k.edit(t, func(c *credential.Credential) {
-					c.Set("refresh_token", secret.New("rt-other"))
-					c.Set("access_token", secret.New(token))
-					c.Set("expires_at", secret.New(time.Now().Add(time.Hour).Format(time.RFC3339)))
-				})
-				return 400, `{"error":"invalid_grant"}`
-			}
-			want := token
-			if token == "" {
-				want = "at-2"
-			}
-			k.want(t, "", want)
-			if strings.Contains(k.log.String(), "level=ERROR") {
-				t.Errorf("RT-12: an alarm:\n%s", k.log)
-			}
-			if _, open := k.o.Journal.state(); open != 0 {
-				t.Errorf("RT-12: %d entries are left in the journal", open)
-			}
+				want := token
+				if token == "" {
+					want = "at-2"
+				}
+				k.want(t, "", want)
+				if strings.Contains(k.log.String(), "level=ERROR") {
+					t.Errorf("RT-12: an alarm:\n%s", k.log)
+				}
+				if _, open := k.o.Journal.state(); open != 0 {
+					t.Errorf("RT-12: %d entries are left in the journal", open)
+				}
+			})
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/credential"
@@ -281,46 +282,48 @@ func TestRevocationOfAMovingGrant(t *testing.T) {
 
 // What a dead grant, and one that ends, look like to whoever holds the record.
 func TestGrantOf(t *testing.T) {
-	server, store := newRotating(), grantStore()
-	server.body = func(n int) (int, string) {
-		if n == 1 {
-			return 200, `{"access_token":"at-1","refresh_token":"rt-1","expires_in":600,"refresh_token_expires_in":86400}`
+	synctest.Test(t, func(t *testing.T) {
+		server, store := newRotating(), grantStore()
+		server.body = func(n int) (int, string) {
+			if n == 1 {
+				return 200, `{"access_token":"at-1","refresh_token":"rt-1","expires_in":600,"refresh_token_expires_in":86400}`
+			}
+			return 400, `{"error":"invalid_grant"}`
 		}
-		return 400, `{"error":"invalid_grant"}`
-	}
-	k := keep(t, "", server, store, KeeperOptions{})
-	if g := GrantOf(k.p, k.stored(t)); g.Dead != nil || !g.Ends.IsZero() || !g.Made.IsZero() {
-		t.Errorf("of an untouched record: %+v", g)
-	}
-	k.want(t, "", "at-1")
-	g := GrantOf(k.p, k.stored(t))
-	if d := time.Until(g.Ends); g.Dead != nil || d < 23*time.Hour || d > 24*time.Hour || time.Since(g.Made) > time.Minute {
-		t.Errorf("of a fresh grant: %+v", g)
-	}
-	src := NewSource(SourceOptions{Ref: k.ref, Provider: k.p, Store: k.Over(), Keeper: k.Keeper, Client: &http.Client{Transport: server}})
-	if _, err := src.Injector(t.Context()); err != nil || !src.Status().GrantEnds.Equal(g.Ends) {
-		t.Errorf("the source says that the grant ends %v, %v", src.Status().GrantEnds, err)
-	}
-	k.refuses(t, "at-1", fault.ReauthorizationRequired)
-	if g := GrantOf(k.p, k.stored(t)); !errors.Is(g.Dead, fault.ReauthorizationRequired) || !g.Ends.IsZero() {
-		t.Errorf("of a dead grant: %+v", g)
-	}
-	src.Changed()
-	if _, err := src.Injector(t.Context()); err != nil { // its access token lives
-		t.Error(err)
-	}
-	if st := src.Status(); !errors.Is(st.LastError, fault.ReauthorizationRequired) || !st.NextRefresh.IsZero() {
-		t.Errorf("the source of a dead grant says %+v", st)
-	}
-	c := k.stored(t)
-	c.Set("refresh_token", secret.New("by-hand"))
-	if g := GrantOf(k.p, c); g.Dead != nil {
-		t.Errorf("RT-14: another refresh token is dead too: %+v", g)
-	}
-	c.Type = "bearer"
-	if g := GrantOf(k.p, c); g != (GrantStatus{}) {
-		t.Errorf("of a bearer token: %+v", g)
-	}
+		k := keep(t, "", server, store, KeeperOptions{})
+		if g := GrantOf(k.p, k.stored(t)); g.Dead != nil || !g.Ends.IsZero() || !g.Made.IsZero() {
+			t.Errorf("of an untouched record: %+v", g)
+		}
+		k.want(t, "", "at-1")
+		g := GrantOf(k.p, k.stored(t))
+		if d := time.Until(g.Ends); g.Dead != nil || d < 23*time.Hour || d > 24*time.Hour || time.Since(g.Made) > time.Minute {
+			t.Errorf("of a fresh grant: %+v", g)
+		}
+		src := NewSource(SourceOptions{Ref: k.ref, Provider: k.p, Store: k.Over(), Keeper: k.Keeper, Client: &http.Client{Transport: server}})
+		if _, err := src.Injector(t.Context()); err != nil || !src.Status().GrantEnds.Equal(g.Ends) {
+			t.Errorf("the source says that the grant ends %v, %v", src.Status().GrantEnds, err)
+		}
+		k.refuses(t, "at-1", fault.ReauthorizationRequired)
+		if g := GrantOf(k.p, k.stored(t)); !errors.Is(g.Dead, fault.ReauthorizationRequired) || !g.Ends.IsZero() {
+			t.Errorf("of a dead grant: %+v", g)
+		}
+		src.Changed()
+		if _, err := src.Injector(t.Context()); err != nil { // its access token lives
+			t.Error(err)
+		}
+		if st := src.Status(); !errors.Is(st.LastError, fault.ReauthorizationRequired) || !st.NextRefresh.IsZero() {
+			t.Errorf("the source of a dead grant says %+v", st)
+		}
+		c := k.stored(t)
+		c.Set("refresh_token", secret.New("by-hand"))
+		if g := GrantOf(k.p, c); g.Dead != nil {
+			t.Errorf("RT-14: another refresh token is dead too: %+v", g)
+		}
+		c.Type = "bearer"
+		if g := GrantOf(k.p, c); g != (GrantStatus{}) {
+			t.Errorf("of a bearer token: %+v", g)
+		}
+	})
 }
 
 func TestRenewWithoutAToken(t *testing.T) {

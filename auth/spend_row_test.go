@@ -78,50 +78,52 @@ func (k *keeping) run(t *testing.T) {
 
 // RT-03: credentials whose references look alike share neither a refresh nor a token.
 func TestRowAlikeReferences(t *testing.T) {
-	refs := []credential.Ref{
-		{Workspace: "a.b", Environment: "c", Provider: "crm", Name: "d"}, {Workspace: "a", Environment: "b.c", Provider: "crm", Name: "d"},
-		{Workspace: "a", Environment: "b", Provider: "crm", Name: "c.d"}, {Workspace: "a-b", Environment: "c", Provider: "crm", Name: "d"},
-		{Workspace: "a", Environment: "b-c", Provider: "crm", Name: "d"},
-	}
-	store := &credtest.Store{}
-	for i, ref := range refs {
-		store.Add(ref.String(), "oauth2_refresh_token", "refresh_token", fmt.Sprint("rt-", i), "client_id", "id", "client_secret", "s")
-	}
-	k := keep(t, t.TempDir(), nil, store, KeeperOptions{})
-	road := roundTrip(func(req *http.Request) (*http.Response, error) {
-		_ = req.ParseForm()
-		time.Sleep(20 * time.Millisecond) // all are under way at once
-		rt := req.PostForm.Get("refresh_token")
-		return answered(req, 200, fmt.Sprintf(`{"access_token":"at of %s","refresh_token":"next of %s"}`, rt, rt)), nil
-	})
-	var wg sync.WaitGroup
-	for range 3 {
+	synctest.Test(t, func(t *testing.T) {
+		refs := []credential.Ref{
+			{Workspace: "a.b", Environment: "c", Provider: "crm", Name: "d"}, {Workspace: "a", Environment: "b.c", Provider: "crm", Name: "d"},
+			{Workspace: "a", Environment: "b", Provider: "crm", Name: "c.d"}, {Workspace: "a-b", Environment: "c", Provider: "crm", Name: "d"},
+			{Workspace: "a", Environment: "b-c", Provider: "crm", Name: "d"},
+		}
+		store := &credtest.Store{}
 		for i, ref := range refs {
-			wg.Go(func() {
-				c, err := store.Get(t.Context(), ref)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				got, err := k.Obtain(t.Context(), Demand{Provider: k.p, Client: &http.Client{Transport: road}, Record: c})
-				if want := fmt.Sprint("at of rt-", i); err != nil || got.Record.Field("access_token").Reveal() != want {
-					t.Errorf("RT-03: %v got a token that is not %q, %v", ref, want, err)
-				}
-			})
+			store.Add(ref.String(), "oauth2_refresh_token", "refresh_token", fmt.Sprint("rt-", i), "client_id", "id", "client_secret", "s")
 		}
-	}
-	wg.Wait()
-	for i, ref := range refs {
-		c, _ := store.Get(t.Context(), ref)
-		if c.Field("refresh_token").Reveal() != fmt.Sprint("next of rt-", i) {
-			t.Errorf("RT-03: %v holds another's refresh token", ref)
+		k := keep(t, t.TempDir(), nil, store, KeeperOptions{})
+		road := roundTrip(func(req *http.Request) (*http.Response, error) {
+			_ = req.ParseForm()
+			time.Sleep(20 * time.Millisecond) // all are under way at once
+			rt := req.PostForm.Get("refresh_token")
+			return answered(req, 200, fmt.Sprintf(`{"access_token":"at of %s","refresh_token":"next of %s"}`, rt, rt)), nil
+		})
+		var wg sync.WaitGroup
+		for range 3 {
+			for i, ref := range refs {
+				wg.Go(func() {
+					c, err := store.Get(t.Context(), ref)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					got, err := k.Obtain(t.Context(), Demand{Provider: k.p, Client: &http.Client{Transport: road}, Record: c})
+					if want := fmt.Sprint("at of rt-", i); err != nil || got.Record.Field("access_token").Reveal() != want {
+						t.Errorf("RT-03: %v got a token that is not %q, %v", ref, want, err)
+					}
+				})
+			}
 		}
-	}
-	for _, twin := range []string{"acmé/production/crm/a", "ACME/production/crm/a", "acme/prod:x/crm/a", "a\u0441me/production/crm/a"} { // the last is Cyrillic
-		if _, err := credential.ParseRef(twin); err == nil {
-			t.Errorf("RT-03: %q is a reference", twin)
+		wg.Wait()
+		for i, ref := range refs {
+			c, _ := store.Get(t.Context(), ref)
+			if c.Field("refresh_token").Reveal() != fmt.Sprint("next of rt-", i) {
+				t.Errorf("RT-03: %v holds another's refresh token", ref)
+			}
 		}
-	}
+		for _, twin := range []string{"acmé/production/crm/a", "ACME/production/crm/a", "acme/prod:x/crm/a", "a\u0441me/production/crm/a"} { // the last is Cyrillic
+			if _, err := credential.ParseRef(twin); err == nil {
+				t.Errorf("RT-03: %q is a reference", twin)
+			}
+		}
+	})
 }
 
 // RT-04: a reply that takes longer than a claim stands still is waited for, by

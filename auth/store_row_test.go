@@ -118,18 +118,20 @@ func fails(err error) func(func() error) error { return func(func() error) error
 // RT-06: what a person changes in the record while its token is refreshed stays,
 // and the token comes into it.
 func TestRowConflictAfterRotation(t *testing.T) {
-	server := newRotating()
-	var k *keeping
-	k = keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true, Reached: func(point string) {
-		if point == "answered" {
-			k.edit(t, func(c *credential.Credential) { c.Description = "mine"; c.Set("client_secret", secret.New("other")) })
+	synctest.Test(t, func(t *testing.T) {
+		server := newRotating()
+		var k *keeping
+		k = keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true, Reached: func(point string) {
+			if point == "answered" {
+				k.edit(t, func(c *credential.Credential) { c.Description = "mine"; c.Set("client_secret", secret.New("other")) })
+			}
+		}})
+		k.want(t, "", "at-1")
+		c := k.stored(t)
+		if c.Description != "mine" || c.Field("client_secret").Reveal() != "other" || c.Field("refresh_token").Reveal() != "rt-1" {
+			t.Errorf("RT-06: the store holds %q and %v", c.Description, c.Names())
 		}
-	}})
-	k.want(t, "", "at-1")
-	c := k.stored(t)
-	if c.Description != "mine" || c.Field("client_secret").Reveal() != "other" || c.Field("refresh_token").Reveal() != "rt-1" {
-		t.Errorf("RT-06: the store holds %q and %v", c.Description, c.Names())
-	}
+	})
 }
 
 // RT-06: an answer that is not in the store yet is written before its refresh
@@ -137,69 +139,75 @@ func TestRowConflictAfterRotation(t *testing.T) {
 // is left behind.
 func TestRowUnwrittenAnswerGoesFirst(t *testing.T) {
 	for _, edited := range []bool{false, true} {
-		server, store := newRotating(), &faulty{Store: grantStore()}
-		k := keep(t, t.TempDir(), server, store.Store, KeeperOptions{Store: store, Required: true, Reached: func(point string) {
-			if point == "publishing" {
-				store.breaks(fails(fault.New(fault.VaultUnreachable, "", nil)))
+		synctest.Test(t, func(t *testing.T) {
+			server, store := newRotating(), &faulty{Store: grantStore()}
+			k := keep(t, t.TempDir(), server, store.Store, KeeperOptions{Store: store, Required: true, Reached: func(point string) {
+				if point == "publishing" {
+					store.breaks(fails(fault.New(fault.VaultUnreachable, "", nil)))
+				}
+			}})
+			k.want(t, "", "at-1") // nobody runs the keeper: it stays in memory
+			k.refuses(t, "at-1", fault.VaultUnreachable)
+			if server.posts() != 1 {
+				t.Fatalf("RT-06: a token that only this process knows was spent")
 			}
-		}})
-		k.want(t, "", "at-1") // nobody runs the keeper: it stays in memory
-		k.refuses(t, "at-1", fault.VaultUnreachable)
-		if server.posts() != 1 {
-			t.Fatalf("RT-06: a token that only this process knows was spent")
-		}
-		k.o.Reached = func(string) {}
-		store.breaks(nil)
-		if edited {
-			k.edit(t, func(c *credential.Credential) { c.Description = "mine" })
-		}
-		k.want(t, "at-1", "at-2")
-		if c := k.stored(t); edited && c.Description != "mine" || c.Field("refresh_token").Reveal() != "rt-2" || server.reused != 0 {
-			t.Errorf("RT-06: after %d posts, %d of them reuses, the store holds %q and %v", server.posts(), server.reused, c.Description, c.Names())
-		}
-		if cl, _ := claimOf(k.stored(t)); cl.Gen != 2 {
-			t.Errorf("RT-06: claim %+v", cl)
-		}
-		if _, open := k.o.Journal.state(); open != 0 {
-			t.Errorf("RT-06: %d entries are left in the journal", open)
-		}
+			k.o.Reached = func(string) {}
+			store.breaks(nil)
+			if edited {
+				k.edit(t, func(c *credential.Credential) { c.Description = "mine" })
+			}
+			k.want(t, "at-1", "at-2")
+			if c := k.stored(t); edited && c.Description != "mine" || c.Field("refresh_token").Reveal() != "rt-2" || server.reused != 0 {
+				t.Errorf("RT-06: after %d posts, %d of them reuses, the store holds %q and %v", server.posts(), server.reused, c.Description, c.Names())
+			}
+			if cl, _ := claimOf(k.stored(t)); cl.Gen != 2 {
+				t.Errorf("RT-06: claim %+v", cl)
+			}
+			if _, open := k.o.Journal.state(); open != 0 {
+				t.Errorf("RT-06: %d entries are left in the journal", open)
+			}
+		})
 	}
 }
 
 // RT-06: a grant that a person put in while another was refreshed stands.
 func TestRowReplacedAfterRotation(t *testing.T) {
-	server := newRotating()
-	var k *keeping
-	k = keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true, Reached: func(point string) {
-		if point == "answered" {
-			k.edit(t, func(c *credential.Credential) { c.Set("refresh_token", secret.New("rt-person")) })
+	synctest.Test(t, func(t *testing.T) {
+		server := newRotating()
+		var k *keeping
+		k = keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true, Reached: func(point string) {
+			if point == "answered" {
+				k.edit(t, func(c *credential.Credential) { c.Set("refresh_token", secret.New("rt-person")) })
+			}
+		}})
+		k.want(t, "", "at-1")
+		if c := k.stored(t); c.Field("refresh_token").Reveal() != "rt-person" {
+			t.Error("RT-06: a new grant was overwritten by a refresh of the old one")
 		}
-	}})
-	k.want(t, "", "at-1")
-	if c := k.stored(t); c.Field("refresh_token").Reveal() != "rt-person" {
-		t.Error("RT-06: a new grant was overwritten by a refresh of the old one")
-	}
-	if k.held(k.ref) != nil {
-		t.Error("RT-06: the old grant's token is still held")
-	}
+		if k.held(k.ref) != nil {
+			t.Error("RT-06: the old grant's token is still held")
+		}
+	})
 }
 
 // RT-06: a credential that is deleted while it is refreshed does not come back.
 func TestRowDeletedAfterRotation(t *testing.T) {
-	server := newRotating()
-	var k *keeping
-	k = keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true, Reached: func(point string) {
-		if point == "answered" {
-			_ = k.store.Delete(context.Background(), k.ref)
+	synctest.Test(t, func(t *testing.T) {
+		server := newRotating()
+		var k *keeping
+		k = keep(t, t.TempDir(), server, grantStore(), KeeperOptions{Required: true, Reached: func(point string) {
+			if point == "answered" {
+				_ = k.store.Delete(context.Background(), k.ref)
+			}
+		}})
+		_, _ = k.obtain("")
+		if _, err := k.fresh(t.Context(), k.ref); !errors.Is(err, fault.CredentialNotFound) {
+			t.Errorf("RT-06: a deleted credential: %v", err)
 		}
-	}})
-	_, _ = k.obtain("")
-	if _, err := k.fresh(t.Context(), k.ref); !errors.Is(err, fault.CredentialNotFound) {
-		t.Errorf("RT-06: a deleted credential: %v", err)
-	}
-	if _, open := k.o.Journal.state(); open != 0 {
-		t.Errorf("RT-06: %d entries are left in the journal", open)
-	}
+		if _, open := k.o.Journal.state(); open != 0 {
+			t.Errorf("RT-06: %d entries are left in the journal", open)
+		}
+	})
 }
 
 // RT-06: one store that takes its time with one record does not hold up the others.
@@ -270,23 +278,25 @@ func TestRowStoreAwayBefore(t *testing.T) {
 // RT-06: a claim whose write was said to have failed, and had not, was not spent.
 func TestRowClaimLandedUntold(t *testing.T) {
 	for _, dir := range []bool{true, false} { // with a journal and without
-		server, store := newRotating(), &faulty{Store: grantStore()}
-		where := ""
-		if dir {
-			where = t.TempDir()
-		}
-		k := keep(t, where, server, store.Store, KeeperOptions{Store: store})
-		store.breaks(func(next func() error) error {
-			if err := next(); err != nil {
-				return err
+		synctest.Test(t, func(t *testing.T) {
+			server, store := newRotating(), &faulty{Store: grantStore()}
+			where := ""
+			if dir {
+				where = t.TempDir()
 			}
-			return fault.New(fault.VaultUnreachable, "", nil)
+			k := keep(t, where, server, store.Store, KeeperOptions{Store: store})
+			store.breaks(func(next func() error) error {
+				if err := next(); err != nil {
+					return err
+				}
+				return fault.New(fault.VaultUnreachable, "", nil)
+			})
+			k.refuses(t, "", fault.VaultUnreachable)
+			store.breaks(nil)
+			k.want(t, "", "at-1")
+			if server.probes != 0 || strings.Contains(k.log.String(), "no answer") {
+				t.Errorf("RT-06: a claim that led to no request counts as sent (journal %v)", dir)
+			}
 		})
-		k.refuses(t, "", fault.VaultUnreachable)
-		store.breaks(nil)
-		k.want(t, "", "at-1")
-		if server.probes != 0 || strings.Contains(k.log.String(), "no answer") {
-			t.Errorf("RT-06: a claim that led to no request counts as sent (journal %v)", dir)
-		}
 	}
 }
