@@ -102,6 +102,10 @@ func explainNotion(a *asker, r reply, v verdict) verdict {
 	if r.fault != nil || r.good() {
 		return v
 	}
+	if r.status == http.StatusConflict { // conflict_error: nothing is wrong with the token
+		v.unknown = true
+		v.detail += "; try again later"
+	}
 	if l, noted := a.lines[Permissions]; noted {
 		a.note(Permissions, l.saying(notionMessage(r)))
 		return v

@@ -64,10 +64,11 @@ func TestNotion(t *testing.T) {
 		{probed{name: "object_not_found", answers: search(found(page, true)), lines: "authorization:warning projects:ok", overall: checker.Warning, code: fault.ResourceNotShared, says: "Could not find"}, notionSays(404, "object_not_found", "Could not find page with ID: 4cc3b486. Make sure the relevant pages and databases are shared with your integration.")},
 		{probed{name: "unauthorized", lines: "authorization:error", overall: checker.Error, code: fault.CredentialsRejected, says: "API token is invalid."}, notionSays(401, "unauthorized", "API token is invalid.")},
 		{probed{name: "missing_version", lines: "authorization:unverifiable", overall: checker.Warning, says: "Notion-Version header should be defined"}, notionSays(400, "missing_version", "Notion-Version header failed validation: Notion-Version header should be defined, instead was `undefined`.")},
-		{probed{name: "conflict_error", lines: "authorization:unverifiable", overall: checker.Warning}, notionSays(409, "conflict_error", "Conflict occurred while saving. Please try again.")},
+		{probed{name: "conflict_error", lines: "authorization:unverifiable", overall: checker.Unknown, says: "try again later: Conflict occurred"}, notionSays(409, "conflict_error", "Conflict occurred while saving. Please try again.")},
 		{probed{name: "rate_limited", lines: "authorization:unverifiable", overall: checker.Unknown, code: fault.UpstreamRateLimited}, notionSays(429, "rate_limited", "You have been rate limited. Please try again in a few minutes.")},
 		{probed{name: "503", lines: "authorization:unverifiable", overall: checker.Unknown}, notionSays(503, "service_unavailable", "Notion is unavailable, please try again later.")},
 		{probed{name: "a page", lines: "authorization:unverifiable", overall: checker.Warning}, aPage},
+		{probed{name: "200 with nothing in it", lines: "authorization:unverifiable", overall: checker.Warning, says: "with nothing in it"}, nothing},
 		{probed{name: "200 with an error", lines: "authorization:unverifiable", overall: checker.Warning}, says(200, `{"object":"error","error":"x"}`)},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -30,14 +30,17 @@ var (
 // keyFields are the fields that hold a key or token as providers make them: one word.
 var keyFields = []string{"token", "api_key", "api_secret", "access_token", "refresh_token", "client_secret", "secret_access_key"}
 
-// looks are what keys of a provider look like, as it says itself or as scanners
-// of leaked keys know them. Nobody writes it.
-var looks = map[string]struct {
+// look is what keys of a provider look like.
+type look struct {
 	like    *regexp.Regexp // keys that its API takes
 	another map[string]*regexp.Regexp
 	trial   *regexp.Regexp // those of its test mode; nil: there is none
 	hint    string         // how the key begins, for people
-}{
+}
+
+// looks by the provider's name, or by what stands before the first dash of it, as
+// it says itself or as scanners of leaked keys know them. Nobody writes it.
+var looks = map[string]look{
 	"github": {
 		like: regexp.MustCompile(`^(ghp|gho|ghu|ghs)_[A-Za-z0-9_]{36,255}$|^github_pat_|^[0-9a-f]{40}$`), hint: "ghp_ or github_pat_",
 		another: map[string]*regexp.Regexp{"a refresh token, not an access token": regexp.MustCompile(`^ghr_`)},
@@ -60,6 +63,17 @@ var looks = map[string]struct {
 	"brevo":                   {like: regexp.MustCompile(`^xkeysib-`), hint: "xkeysib-"},
 	"hubspot":                 {like: regexp.MustCompile(`^pat-[a-z]{2}`), hint: "pat-"},
 	"shopify":                 {like: regexp.MustCompile(`^shp[a-z]{2}_`), hint: "shpat_"},
+	"zoho":                    {like: regexp.MustCompile(`^1000\.`), hint: "1000."},
+}
+
+// looksOf gives how keys of a provider look; false: it is not known.
+func looksOf(name string) (look, bool) {
+	if l, ok := looks[name]; ok {
+		return l, true
+	}
+	family, _, _ := strings.Cut(name, "-")
+	l, ok := looks[family]
+	return l, ok
 }
 
 // telling are beginnings that no other provider's keys have.
@@ -106,8 +120,8 @@ func pasted(field string, v secret.Value) []defect {
 // kindOfKey finds keys of another kind, mode or provider.
 func (t *trial) kindOfKey(kind auth.Kind) []defect {
 	var found []defect
-	known, ok := looks[t.p.Name]
-	for _, field := range []string{"token", "api_key"} {
+	known, ok := looksOf(t.p.Name)
+	for _, field := range []string{"token", "api_key", "api_secret"} {
 		v := t.cred.Field(field)
 		if v.Empty() || !slices.Contains(kind.Required, field) {
 			continue
@@ -133,8 +147,11 @@ func (t *trial) kindOfKey(kind auth.Kind) []defect {
 // keyOf names another provider whose keys begin so; empty: none is known.
 func keyOf(name string, v secret.Value) string {
 	family, _, _ := strings.Cut(name, "-")
+	if _, known := looksOf(name); !known {
+		return ""
+	}
 	for other, pattern := range telling {
-		if _, known := looks[name]; known && other != name && other != family && v.Matches(pattern) {
+		if other != name && other != family && v.Matches(pattern) {
 			return other
 		}
 	}

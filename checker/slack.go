@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"net/http"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/provider"
 )
 
 // slackProbe reads the answer to auth.test, which needs no scope.
@@ -69,6 +72,9 @@ func explainSlack(_ *asker, r reply, v verdict) verdict {
 	var body struct{ Error string }
 	if r.good() || json.Unmarshal(r.body, &body) != nil || body.Error == "" {
 		return v
+	}
+	if r.means == provider.Surface {
+		v.fault = v.fault.Of(fault.KeyOfOther)
 	}
 	return v.saying(body.Error).saying(slackErrors[body.Error])
 }

@@ -82,6 +82,7 @@ func TestSlack(t *testing.T) {
 		{"not_authed", says(200, is("not_authed")), nil, wanted{overall: checker.Error, authorization: checker.Error, code: fault.CredentialMisplaced}},
 		{"not_bearer_token", says(200, is("not_bearer_token")), nil, wanted{overall: checker.Error, authorization: checker.Error, code: fault.WrongSurface}},
 		{"not_allowed_token_type", says(200, is("not_allowed_token_type")), nil, wanted{overall: checker.Error, authorization: checker.Error, code: fault.WrongSurface, detail: "xoxb-"}},
+		{"200 with nothing in it", says(200, ``), nil, wanted{overall: checker.Warning, authorization: checker.Unverifiable, detail: "with nothing in it"}},
 		{"ratelimited", says(429, is("ratelimited"), "Retry-After", "30"), nil, wanted{overall: checker.Unknown, authorization: checker.Unverifiable, code: fault.UpstreamRateLimited}},
 		{"org_login_required", says(200, is("org_login_required")), nil, wanted{overall: checker.Error, authorization: checker.Error, code: fault.OrganizationPolicy, detail: "enterprise organization"}},
 		{"team_access_not_granted", says(200, is("team_access_not_granted")), nil, wanted{overall: checker.Error, authorization: checker.Error, code: fault.OrganizationPolicy, detail: "this workspace"}},

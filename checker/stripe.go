@@ -101,15 +101,28 @@ func stripeError(r reply) stripeFault {
 func explainStripe(a *asker, r reply, v verdict) verdict {
 	switch said := stripeError(r); {
 	case r.fault != nil:
-	case r.good():
+	case r.good() && v.status == OK:
 		if kind := stripeKind(a, r); kind != "" {
 			v.detail = "it is " + kind
 		}
+	case r.good():
 	case r.means == provider.Permission: // the line of the permissions says it
 	case said.Code == "api_key_expired":
 		return v.saying(said.Message).saying("it has expired, or was rolled: its account has a newer one")
+	case r.means == provider.Surface:
+		return stripeSurface(r, said, v).saying(said.Message)
 	default:
 		return v.saying(said.Message)
 	}
+	return v
+}
+
+// stripeSurface is the verdict on a key of another kind, which is refused, or of
+// the other mode, which is taken: it looks at other data.
+func stripeSurface(r reply, said stripeFault, v verdict) verdict {
+	if strings.Contains(said.Message, "a similar object exists in") {
+		v = verdict{status: Warning, detail: r.String() + "; the credential is accepted", fault: v.fault}
+	}
+	v.fault = v.fault.Of(fault.KeyOfOther)
 	return v
 }

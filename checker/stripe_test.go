@@ -66,17 +66,22 @@ func TestStripe(t *testing.T) {
 			stripeSays(401, "", "Invalid API Key provided: rk_live_*********BYBoGA")},
 		{probed{name: "401, expired", lines: "authorization:error", overall: checker.Error, code: fault.CredentialsRejected, says: "or was rolled"},
 			stripeSays(401, "api_key_expired", "Expired API Key provided: rk_live_*********BYBoGA")},
-		{probed{name: "the other mode", lines: "authorization:error", overall: checker.Error, code: fault.WrongSurface, says: "a test mode key was used"},
+		{probed{name: "the other mode, which is a key all the same", lines: "authorization:warning", overall: checker.Warning, code: fault.WrongSurface, says: "the credential is accepted: No such customer: 'cus_1'; a similar object exists in live mode, but a test mode key was used"},
 			stripeSays(404, "resource_missing", "No such customer: 'cus_1'; a similar object exists in live mode, but a test mode key was used to make this request.")},
 		{probed{name: "a publishable key", cred: record("api_key", "api_key", "pk_live_51JCanaryBYBoGA"), lines: "authorization:error", overall: checker.Error, code: fault.WrongSurface, says: "publishable"},
 			stripeSays(403, "secret_key_required", "This API call cannot be made with a publishable API key. Please use a secret API key.")},
+		{probed{name: "200 with nothing in it", lines: "authorization:unverifiable", overall: checker.Warning, says: "with nothing in it"}, nothing},
+		{probed{name: "200, a restricted key of the test mode", cred: record("api_key", "api_key", "rk_test_51JCanaryBYBoGA"), lines: "authorization:warning", overall: checker.Warning, code: fault.WrongSurface, says: "it is a restricted key of the test mode"}, good},
 		{probed{name: "429", lines: "authorization:unverifiable", overall: checker.Unknown, code: fault.UpstreamRateLimited, says: "Request rate limit exceeded"}, stripeSays(429, "rate_limit", "Request rate limit exceeded.")},
 		{probed{name: "503", lines: "authorization:unverifiable", overall: checker.Unknown}, away},
 		{probed{name: "a page", lines: "authorization:unverifiable", overall: checker.Warning}, aPage},
 		{probed{name: "200 with an error", lines: "authorization:unverifiable", overall: checker.Warning}, stripeSays(200, "", "x")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.verified("GET /v1/balance", c.balance).run(t, stripe, record("api_key", "api_key", restrictedKey), 1, "Canary", "BYBoGA", "app-t0ken")
+			r, _ := c.verified("GET /v1/balance", c.balance).run(t, stripe, record("api_key", "api_key", restrictedKey), 1, "Canary", "BYBoGA", "app-t0ken")
+			if c.code == fault.WrongSurface && (r.Fault.Actor != fault.User || !strings.Contains(r.Fault.Remedy[0], "the right key")) {
+				t.Errorf("%s is to act: %q; want whoever has the keys to store the right one", r.Fault.Actor, r.Fault.Remedy)
+			}
 		})
 	}
 }
