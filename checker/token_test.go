@@ -103,9 +103,18 @@ func TestTokenEndpointSaysNo(t *testing.T) {
 		code   fault.Code
 	}{
 		{"invalid_client", refusal(401, `{"error":"invalid_client"}`), checker.Error, fault.InvalidClient},
+		{"invalid_request", refusal(400, `{"error":"invalid_request"}`), checker.Error, fault.InvalidClient},
+		{"unauthorized_client", refusal(400, `{"error":"unauthorized_client"}`), checker.Error, fault.InvalidClient},
+		{"unsupported_grant_type", refusal(400, `{"error":"unsupported_grant_type"}`), checker.Error, fault.InvalidClient},
+		{"invalid_grant", refusal(400, `{"error":"invalid_grant"}`), checker.Error, fault.InvalidGrant},
 		{"invalid_scope", refusal(400, `{"error":"invalid_scope"}`), checker.Error, fault.InvalidScope},
+		{"200 with an error, GitHub", refusal(200, `{"error":"incorrect_client_credentials","error_description":"The client_id and/or client_secret passed are incorrect."}`), checker.Error, fault.InvalidClient},
+		{"200 with an error, Slack", refusal(200, `{"ok":false,"error":"bad_client_secret"}`), checker.Error, fault.InvalidClient},
 		{"503", refusal(503, `<html>away</html>`), checker.Unknown, fault.TokenEndpointUnreachable},
-		{"429", refusal(429, `{}`), checker.Unknown, ""},
+		{"500 with an error", refusal(500, `{"error":"invalid_client"}`), checker.Unknown, fault.TokenEndpointUnreachable},
+		{"a page", refusal(200, `<html>welcome</html>`), checker.Unknown, fault.TokenEndpointUnreachable},
+		{"nobody answers", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, checker.Unknown, fault.TokenEndpointUnreachable},
+		{"429", refusal(429, `{}`), checker.Unknown, fault.TokenEndpointUnreachable},
 		{"RE-08: without end", func(w http.ResponseWriter, _ *http.Request) {
 			for chunk := make([]byte, 64<<10); ; {
 				if _, err := w.Write(chunk); err != nil {
@@ -125,12 +134,20 @@ func TestTokenEndpointSaysNo(t *testing.T) {
 			if r.Status != c.status || r.Fault == nil || c.code != "" && r.Fault.Code != c.code {
 				t.Errorf("status %s, fault %+v, want %s, %s", r.Status, r.Fault, c.status, c.code)
 			}
+			if actor := tokenActors[c.code]; c.code != "" && (r.Fault.Actor != actor || actor == "") {
+				t.Errorf("%s is to act, want %q", r.Fault.Actor, actor)
+			}
 			if len(r.Steps) == 0 || r.Steps[0].RequestHeaders["Authorization"] != secret.Redacted {
 				t.Errorf("steps %+v", r.Steps)
 			}
 			wantNoSecret(t, r, "c4n4ry")
 		})
 	}
+}
+
+// tokenActors are who must act: of a client that is refused nobody's consent helps.
+var tokenActors = map[fault.Code]fault.Actor{
+	fault.InvalidClient: fault.Operator, fault.InvalidGrant: fault.User, fault.InvalidScope: fault.User, fault.TokenEndpointUnreachable: fault.Nobody,
 }
 
 func refusal(status int, body string) http.HandlerFunc {
