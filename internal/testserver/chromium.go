@@ -62,7 +62,7 @@ func (b *Browser) attach(dir string) {
 	b.tb.Helper()
 	port := b.port(filepath.Join(dir, "DevToolsActivePort"))
 	var pages []struct{ Type, WebSocketDebuggerURL string }
-	for range 200 {
+	for end := time.Now().Add(startLimit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		resp, err := direct.Get("http://127.0.0.1:" + port + "/json/list")
 		if err == nil {
 			_ = json.NewDecoder(resp.Body).Decode(&pages)
@@ -71,12 +71,11 @@ func (b *Browser) attach(dir string) {
 		if len(pages) > 0 {
 			break
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	if len(pages) == 0 {
 		b.tb.Fatalf("the browser has no page:\n%s", b.Log())
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
 	conn, _, err := websocket.Dial(ctx, pages[0].WebSocketDebuggerURL, &websocket.DialOptions{HTTPClient: direct})
 	if err != nil {
@@ -94,7 +93,7 @@ func (b *Browser) attach(dir string) {
 // port waits for the browser to say where its DevTools listen.
 func (b *Browser) port(file string) string {
 	b.tb.Helper()
-	for range 400 {
+	for end := time.Now().Add(startLimit); time.Now().Before(end); {
 		if text, err := os.ReadFile(file); err == nil && strings.Contains(string(text), "\n") {
 			port, _, _ := strings.Cut(string(text), "\n")
 			return port
@@ -146,7 +145,7 @@ func (b *Browser) Do(method string, params map[string]any) json.RawMessage {
 	if err != nil {
 		b.tb.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), callLimit)
 	defer cancel()
 	if err := b.conn.Write(ctx, websocket.MessageText, data); err != nil {
 		b.tb.Fatalf("%s: %v\n%s", method, err, b.Log())
@@ -183,7 +182,7 @@ func (b *Browser) Eval(expression string) string {
 // Wait waits until an element is on the page, by its selector.
 func (b *Browser) Wait(selector string) {
 	b.tb.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(startLimit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if b.Eval(`document.readyState === "complete" && document.querySelector(`+quoteJS(selector)+`) !== null ? "yes" : ""`) == "yes" {
 			return
 		}

@@ -56,7 +56,7 @@ func StartGitea(tb testing.TB, o GiteaOptions) *Gitea {
 	}
 	_, pem := o.CA.Leaf(tb, "localhost", "127.0.0.1")
 	serverFile(tb, g.dir, g.owner, pem)
-	g.Client = &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: o.CA.Config()}}
+	g.Client = &http.Client{Timeout: callLimit, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: o.CA.Config()}}
 	for range 3 { // a free port may be taken by somebody before Gitea listens
 		g.configure(tb, o)
 		g.Process = startLeashed(tb, g.command("web"))

@@ -3,7 +3,6 @@ package testserver
 import (
 	"os/exec"
 	"testing"
-	"time"
 )
 
 // startLeashed is Start for a server that would outlive a test's process that is killed: a shell beside it ends it when
@@ -20,7 +19,7 @@ func startLeashed(tb testing.TB, cmd *exec.Cmd) *Process {
 	server := Start(tb, leashed)
 	tb.Cleanup(func() {
 		_ = stdin.Close()
-		server.Wait(tb, 20*time.Second)
+		server.Wait(tb, startLimit)
 	})
 	return server
 }

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // OctokitVersion of the npm package @octokit/fixtures that octokit/package.json pins.
@@ -56,7 +55,7 @@ func StartOctokit(tb testing.TB, ca *CA) *Octokit {
 	if _, err := cmd.StdinPipe(); err != nil { // the server ends when this closes, with this process
 		tb.Fatal(err)
 	}
-	s := &Octokit{Process: Start(tb, cmd), client: &http.Client{Transport: tr, Timeout: 10 * time.Second}}
+	s := &Octokit{Process: Start(tb, cmd), client: &http.Client{Transport: tr, Timeout: callLimit}}
 	s.URL = s.announced(tb)
 	Took(tb, "@octokit/fixtures "+OctokitVersion)
 	return s

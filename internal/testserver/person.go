@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
 // Person walks through the pages of an OpenID provider whose interactions finish by themselves, with cookies as a browser
@@ -31,7 +30,7 @@ func NewPerson(tb testing.TB, rt http.RoundTripper) *Person {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	client := &http.Client{Transport: rt, Jar: jar, Timeout: 20 * time.Second}
+	client := &http.Client{Transport: rt, Jar: jar, Timeout: callLimit}
 	client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
 		if req.URL.Host != via[0].URL.Host || len(via) > 10 {
 			return http.ErrUseLastResponse

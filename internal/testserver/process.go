@@ -11,6 +11,12 @@ import (
 	"time"
 )
 
+// Bounds that a machine with much else to do does not come near.
+const (
+	startLimit = time.Minute      // of the start of a server, and of its end
+	callLimit  = 30 * time.Second // of a test's own call
+)
+
 // Process is a server that a test runs. It is ended with the test.
 type Process struct {
 	Cmd    *exec.Cmd
@@ -68,7 +74,7 @@ func (p *Process) Stop() {
 // listening waits until something accepts at address; false if the process ended before.
 func (p *Process) listening(tb testing.TB, address string) bool {
 	tb.Helper()
-	for range 200 {
+	for end := time.Now().Add(startLimit); time.Now().Before(end); {
 		if conn, err := net.DialTimeout("tcp", address, time.Second); err == nil {
 			_ = conn.Close()
 			return true
@@ -100,17 +106,6 @@ func (p *Process) announced(tb testing.TB) string {
 	}
 	tb.Fatalf("%s does not listen; its output:\n%s", p.Cmd.Path, p.Log())
 	return ""
-}
-
-// FreeAddr gives a loopback address on which nothing listens now.
-func FreeAddr(tb testing.TB) string {
-	tb.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
 }
 
 // Find gives the path of a program that .ci/install installs.

@@ -116,7 +116,7 @@ func (d *Daemon) Launch(tb testing.TB) {
 
 func (d *Daemon) await(tb testing.TB, what string, is func() bool) {
 	tb.Helper()
-	for range 600 {
+	for end := time.Now().Add(startLimit); time.Now().Before(end); {
 		if is() {
 			return
 		}
@@ -151,7 +151,7 @@ func (d *Daemon) ready() bool {
 }
 
 // direct uses no proxy.
-var direct = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+var direct = &http.Client{Timeout: callLimit, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // Call asks the admin API over TCP with its token; in is sent as JSON unless it is nil.
 func (d *Daemon) Call(tb testing.TB, method, path string, in any) (status int, body string) {
@@ -250,7 +250,7 @@ func (d *Daemon) CurlEnv(tb testing.TB) []string {
 // Dial opens a connection to the proxy listener, with a deadline for all that follows.
 func (d *Daemon) Dial(tb testing.TB) net.Conn {
 	tb.Helper()
-	conn, err := net.DialTimeout("tcp", d.Proxy, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", d.Proxy, callLimit)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -23,14 +23,14 @@ func tethered(tb testing.TB, signal, dir string, owner *syscall.SysProcAttr, com
 	server := Start(tb, cmd)
 	tb.Cleanup(func() {
 		_ = stdin.Close()
-		server.Wait(tb, 30*time.Second)
+		server.Wait(tb, startLimit)
 	})
 	return server
 }
 
-// until asks some times until it is answered; false if the server has ended, or goes on without an answer.
+// until asks until it is answered; false if the server has ended, or goes on without an answer.
 func (p *Process) until(answered func() bool) bool {
-	for range 100 {
+	for end := time.Now().Add(startLimit); time.Now().Before(end); {
 		if answered() {
 			return true
 		}

@@ -42,7 +42,7 @@ func StartToxiproxy(t testing.TB, upstream string) *Toxiproxy {
 	if err != nil {
 		t.Fatalf("toxiproxy does not build: %v", err)
 	}
-	p := &Toxiproxy{client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}}
+	p := &Toxiproxy{client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: callLimit}}
 	p.start(t, bin)
 	var made struct {
 		Listen string `json:"listen"`

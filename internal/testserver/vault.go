@@ -21,9 +21,6 @@ import (
 // rootToken of a Vault server that was started without VaultOptions.Sealed.
 const rootToken = "test-root"
 
-// startLimit bounds the start of a server and its end.
-const startLimit = 30 * time.Second
-
 // VaultOptions say how to start a Vault server. The zero value is a fresh one in memory, unsealed, without TLS, with
 // KV version 2 at secret/.
 type VaultOptions struct {
@@ -148,7 +145,7 @@ func vaultClient(t testing.TB, o VaultOptions) *http.Client {
 		}
 		c.Certificates = []tls.Certificate{pair}
 	}
-	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: c}, Timeout: 10 * time.Second}
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: c}, Timeout: callLimit}
 }
 
 // version waits until the server is healthy (or answers as sealed) and gives its version.
