@@ -67,6 +67,9 @@ func askGitHub(ctx context.Context, a *asker, first reply) {
 		a.without(Scopes)
 		githubProjects(a, a.get(ctx, githubRepos+"&per_page=1"))
 		probeGitHub(ctx, a)
+		if v, noted := a.lines[Permissions]; noted && kind == githubFineGrained {
+			a.note(Permissions, v.ofKey())
+		}
 	case githubPassword:
 		a.without(Scopes, Permissions)
 		githubProjects(a, a.get(ctx, githubRepos+"&per_page=1"))

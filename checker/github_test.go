@@ -309,6 +309,9 @@ func TestGitHubPermissions(t *testing.T) {
 			if c.code == "" && r.Fault != nil || c.code != "" && (r.Fault == nil || r.Fault.Code != c.code) {
 				t.Errorf("fault %+v, want %q", r.Fault, c.code)
 			}
+			if c.code == fault.InsufficientPermission && (r.Fault.Actor != fault.User || !strings.Contains(r.Fault.Remedy[0], "Give the key the missing permissions")) {
+				t.Errorf("%s is to act: %q; want whoever made the token", r.Fault.Actor, r.Fault.Remedy)
+			}
 			if l := line(r, checker.Scopes); l.Name != "" {
 				t.Errorf("scopes %+v: a fine-grained token has none", l)
 			}

@@ -45,6 +45,14 @@ func lacking(code fault.Code, missing []string, detail string) verdict {
 	return v
 }
 
+// ofKey says of permissions that are missing that the key was made without them.
+func (v verdict) ofKey() verdict {
+	if v.fault != nil && v.fault.Code == fault.InsufficientPermission {
+		v.fault = v.fault.Of(fault.KeyPermission)
+	}
+	return v
+}
+
 // counted adds how many of them there are.
 func (v verdict) counted(n int) verdict {
 	v.count = &n

@@ -48,7 +48,11 @@ func askStripe(_ context.Context, a *asker, first reply) {
 	}
 	switch {
 	case first.means == provider.Permission:
-		a.note(Permissions, stripePermissions(a.needs.Permissions, said.Message, first))
+		v := stripePermissions(a.needs.Permissions, said.Message, first)
+		if a.begins("rk_live_", "rk_test_") != "" {
+			v = v.ofKey()
+		}
+		a.note(Permissions, v)
 	case !first.good() || a.begins("sk_live_", "sk_test_") == "":
 	case len(a.needs.Permissions) > 0:
 		a.note(Permissions, ok("a secret key may do all that the API does"))

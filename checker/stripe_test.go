@@ -79,6 +79,9 @@ func TestStripe(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r, _ := c.verified("GET /v1/balance", c.balance).run(t, stripe, record("api_key", "api_key", restrictedKey), 1, "Canary", "BYBoGA", "app-t0ken")
+			if app := strings.Contains(c.name, "of an app"); c.code == fault.InsufficientPermission && !app && r.Fault.Actor != fault.User {
+				t.Errorf("%s is to act: %q; want whoever makes the keys", r.Fault.Actor, r.Fault.Remedy)
+			}
 			if c.code == fault.WrongSurface && (r.Fault.Actor != fault.User || !strings.Contains(r.Fault.Remedy[0], "the right key")) {
 				t.Errorf("%s is to act: %q; want whoever has the keys to store the right one", r.Fault.Actor, r.Fault.Remedy)
 			}

@@ -38,6 +38,10 @@ const (
 	ClientScope Kind = "client_scope"
 )
 
+// KeyPermission is a kind of insufficient_permission: the key itself carries the
+// permissions, whatever its account may do.
+const KeyPermission Kind = "key_permission"
+
 // Variant is what a Kind means; it takes the place of what its Code does.
 type Variant struct {
 	Kind   Kind
@@ -77,6 +81,16 @@ var kinds = map[Code][]Variant{
 			Cause: "The provider takes the token, but scopes are missing that are needed.",
 			Remedy: []string{
 				"Add the missing scopes to the OAuth client at the provider, and ask for them: set the field scope of the credential, or scopes of [provider.oauth2].",
+			},
+		},
+	},
+	InsufficientPermission: {
+		{
+			Kind: KeyPermission, Actor: User,
+			Cause: "The provider takes the key, but it was made without permissions that are needed.",
+			Remedy: []string{
+				"Give the key the missing permissions at the provider, or make one that has them and store it: sallyport credential edit REF.",
+				"If the key belongs to an organization, have its administrator approve the change.",
 			},
 		},
 	},
