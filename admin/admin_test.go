@@ -425,7 +425,8 @@ func TestMetricsHandler(t *testing.T) {
 	}
 }
 
-// LT-10: one spelling of each path, and none is put right.
+// LT-10: one spelling of each path, and none is put right. LK-08: nothing of the
+// process is shown: no profile, no variables.
 func TestOddPaths(t *testing.T) {
 	b := newBench(t)
 	for _, path := range []string{

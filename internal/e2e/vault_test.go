@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/testserver"
@@ -76,9 +77,42 @@ secret_id_file = "`+filepath.Join(dir, "secret")+`"
 		t.Errorf("the record lost what others keep there, or was not written: it has %d fields", len(fields))
 	}
 	w.vaultIsOutOfReach(t, v.Address)
+	w.deletesAllVersions(t, v)
 	log := w.Log()
 	if strings.Contains(log, canary) || strings.Contains(log, secret) {
 		t.Error("LK-01: the log contains a secret")
+	}
+}
+
+// deletesAllVersions checks LK-19: a credential that is deleted leaves no older
+// version of its secret behind.
+func (w *world) deletesAllVersions(t *testing.T, v *testserver.Vault) {
+	t.Helper()
+	const path = "/v1/secret/data/sallyport/credentials/default/production/api/default"
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	old := func(version string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, v.Address+path+"?version="+version, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Vault-Token", v.Token)
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		return resp.StatusCode
+	}
+	if status := old("1"); status != http.StatusOK {
+		t.Errorf("LK-19: version 1 before: status %d", status)
+	}
+	if status, body := w.Call(t, http.MethodDelete, "/api/v1/credentials/default/production/api/default?force=true", nil); status != http.StatusNoContent {
+		t.Fatalf("DELETE: status %d: %s", status, body)
+	}
+	for _, version := range []string{"0", "1", "2"} {
+		if status := old(version); status != http.StatusNotFound {
+			t.Errorf("LK-19: version %s after: status %d", version, status)
+		}
 	}
 }
 
