@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/internal/fault"
@@ -23,9 +24,35 @@ func (x *exchange) meaning(resp *http.Response) provider.Meaning {
 	return m
 }
 
+// hopFields are for the connection that they come over, or for us as a proxy (RFC
+// 9110 sections 7.6.1 and 11.7). ReverseProxy knows all but one, and removes them
+// from final answers only.
+var hopFields = []string{
+	"Connection", "Keep-Alive", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	"Proxy-Authenticate", "Proxy-Authentication-Info", "Proxy-Authorization",
+}
+
+// dropHops removes from a header what ends at us.
+func dropHops(h http.Header) {
+	for _, v := range h["Connection"] {
+		for name := range strings.SplitSeq(v, ",") {
+			h.Del(strings.TrimSpace(name))
+		}
+	}
+	for _, name := range hopFields {
+		delete(h, name)
+	}
+}
+
 // tell adds to an upstream's answer what can be told about it, and takes our
 // own secret out of the places where a server repeats a URL.
 func (x *exchange) tell(resp *http.Response) {
+	delete(resp.Header, "Proxy-Authentication-Info")
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		to := resp.Header["Upgrade"]
+		dropHops(resp.Header)
+		resp.Header["Connection"], resp.Header["Upgrade"] = []string{"Upgrade"}, to
+	}
 	if x.told != "" {
 		resp.Header.Add("Proxy-Status", fault.ReceivedStatus(resp.StatusCode, x.told))
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/provider"
@@ -147,6 +148,69 @@ func TestFramingIsMadePlain(t *testing.T) {
 			if got := tape.String(); got != want {
 				t.Errorf("%s: sent\n%q, want\n%q", id, got, want)
 			}
+		}
+	}
+}
+
+// SM-07: what follows an upgrade before its answer is a request of its own, or
+// goes nowhere: never behind the upgrade as it stands.
+func TestRequestBehindAnUpgrade(t *testing.T) {
+	behind := make(chan string, 4)
+	r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") == "" {
+			echo(w, r)
+			return
+		}
+		c, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		answers := []string{"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"}
+		if r.URL.Path == "/switch" {
+			answers = []string{"", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + r.Header.Get("Upgrade") + "\r\n\r\n"}
+		}
+		for _, answer := range answers {
+			_, _ = io.WriteString(c, answer)
+			_ = c.SetReadDeadline(time.Now().Add(40 * time.Millisecond))
+			b, _ := io.ReadAll(rw)
+			behind <- string(b)
+		}
+	}, func(r *rig) {
+		r.config.Callers[0].Allow = []Allow{{Methods: []string{"GET"}, Paths: []string{"/switch", "/stay", "/next"}}}
+	})
+	const next = "GET {to}/next HTTP/1.1\r\n{host}\r\nDELETE {to}/next HTTP/1.1\r\n{host}\r\n"
+	for _, protocol := range []string{"foo", "websocket"} {
+		for name, open := range r.entrances() {
+			id := "SM-07 " + protocol + " " + name
+			upgrade := " HTTP/1.1\r\n{host}Connection: Upgrade\r\nUpgrade: " + protocol + "\r\n\r\n"
+			w, requests := open(framed("GET {to}/stay" + upgrade + next))
+			w.send("%s", requests)
+			if got := w.answer("GET"); got.body != "ok" {
+				t.Errorf("%s: %d %s", id, got.StatusCode, got.body)
+			}
+			if got := w.answer("GET"); got.body != "GET /next 0" {
+				t.Errorf("%s: the next request: %d %s", id, got.StatusCode, got.body)
+			}
+			wantFault(t, id, w.answer("DELETE"), fault.NotAllowed)
+			if b := within(t, behind, id); b != "" {
+				t.Errorf("%s: the upstream got %q behind the upgrade", id, b)
+			}
+			w, requests = open(framed("GET {to}/switch" + upgrade + next))
+			w.send("%s", requests)
+			if got, err := http.ReadResponse(w.r, nil); err != nil || got.StatusCode != http.StatusSwitchingProtocols {
+				t.Errorf("%s: %v, %v", id, got, err)
+			}
+			for _, when := range []string{"before", "behind"} {
+				if b := within(t, behind, id); b != "" {
+					t.Errorf("%s: the upstream got %q %s its 101", id, b, when)
+				}
+			}
+		}
+	}
+	for _, up := range r.upstream.seen() {
+		if up.Method != http.MethodGet || up.Header.Get("Authorization") != "Bearer "+canary {
+			t.Errorf("SM-07: the upstream saw %s %s with %v", up.Method, up.URL, up.Header)
 		}
 	}
 }

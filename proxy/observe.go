@@ -109,8 +109,11 @@ type recorder struct {
 
 // WriteHeader implements http.ResponseWriter.
 func (w *recorder) WriteHeader(status int) {
-	if status == http.StatusContinue && w.x.quiet.Load() {
+	switch {
+	case status == http.StatusContinue && w.x.quiet.Load():
 		return
+	case status < 200:
+		dropHops(w.Header())
 	}
 	if status >= 200 || status == http.StatusSwitchingProtocols {
 		w.status = status
