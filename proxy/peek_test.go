@@ -181,29 +181,41 @@ func TestMeaningDecidesOnARefresh(t *testing.T) {
 		refreshed      bool
 		told           string
 	}{
-		"Slack, expired":               {"slack", `{"ok":false,"error":"token_expired"}`, 200, "", true, ""},
-		"Slack, revoked":               {"slack", `{"ok":false,"error":"token_revoked"}`, 200, "", true, ""},
-		"Slack, scope":                 {"slack", `{"ok":false,"error":"missing_scope"}`, 200, "", false, "insufficient_scope"},
-		"Slack, inactive":              {"slack", `{"ok":false,"error":"account_inactive"}`, 200, "", false, "account_inactive"},
-		"Slack, not in the channel":    {"slack", `{"ok":false,"error":"channel_not_found"}`, 200, "", false, "resource_not_shared"},
-		"Slack, not the credential":    {"slack", `{"ok":false,"error":"no_text"}`, 200, "", false, ""},
-		"Kong, no key":                 {"crm", `{"message":"No API key found in request"}`, 401, "", false, "credential_misplaced"},
-		"Shopify, not approved":        {"shopify", `{"errors":"[API] This app is not approved to access REST endpoints"}`, 403, "", false, "app_not_verified"},
-		"Fabric, without a word":       {"fabric", ``, 403, "", true, ""},
-		"Halo, 400":                    {"halopsa", `{"error":"Token not found"}`, 400, "", true, ""},
-		"Atlassian, scope on 401":      {"atlassian", `{"code":401,"message":"Unauthorized; scope does not match"}`, 401, "", false, "insufficient_scope"},
-		"Zoom, scope on 400":           {"zoom", `{"code":4711,"message":"does not contain scopes:[a]"}`, 400, "", false, "insufficient_scope"},
-		"a limit as 403":               {"crm", `{}`, 403, "Retry-After", false, "upstream_rate_limited"},
-		"a permission":                 {"crm", `{}`, 403, "", false, "insufficient_permission"},
-		"unpaid":                       {"crm", `{}`, 402, "", false, "account_unpaid"},
-		"GitHub, SSO":                  {"github", `{}`, 403, "X-GitHub-SSO", false, "sso_required"},
-		"Google, API off":              {"google-sheets", `{"error":{"details":[{"reason":"SERVICE_DISABLED"}]}}`, 403, "", false, "api_disabled"},
-		"Google, quota":                {"google", `{"error":{"errors":[{"reason":"quotaExceeded"}]}}`, 403, "", false, "quota_exceeded"},
-		"Google, not shared":           {"google", `{"error":{"status":"PERMISSION_DENIED"}}`, 403, "", false, "resource_not_shared"},
-		"Stripe, the other mode":       {"stripe", `{"error":{"message":"a similar object exists in live mode"}}`, 404, "", false, "wrong_surface"},
-		"GitHub, organization":         {"github", `{"message":"the organization has an IP allow list enabled"}`, 403, "", false, "organization_policy"},
-		"a firewall's page":            {"crm", `<html>no</html>`, 403, "html", false, ""},
-		"500 of a wrong key, Mandrill": {"mandrill", `{"status":"error","name":"Invalid_Key"}`, 500, "", true, ""},
+		"Slack, expired":                {"slack", `{"ok":false,"error":"token_expired"}`, 200, "", true, ""},
+		"Slack, revoked":                {"slack", `{"ok":false,"error":"token_revoked"}`, 200, "", true, ""},
+		"Slack, scope":                  {"slack", `{"ok":false,"error":"missing_scope"}`, 200, "", false, "insufficient_scope"},
+		"Slack, inactive":               {"slack", `{"ok":false,"error":"account_inactive"}`, 200, "", false, "account_inactive"},
+		"Slack, not in the channel":     {"slack", `{"ok":false,"error":"channel_not_found"}`, 200, "", false, "resource_not_shared"},
+		"Slack, not the credential":     {"slack", `{"ok":false,"error":"no_text"}`, 200, "", false, ""},
+		"Kong, no key":                  {"crm", `{"message":"No API key found in request"}`, 401, "", false, "credential_misplaced"},
+		"Shopify, not approved":         {"shopify", `{"errors":"[API] This app is not approved to access REST endpoints"}`, 403, "", false, "app_not_verified"},
+		"Fabric, without a word":        {"fabric", ``, 403, "", true, ""},
+		"Halo, 400":                     {"halopsa", `{"error":"Token not found"}`, 400, "", true, ""},
+		"Atlassian, scope on 401":       {"atlassian", `{"code":401,"message":"Unauthorized; scope does not match"}`, 401, "", false, "insufficient_scope"},
+		"Zoom, scope on 400":            {"zoom", `{"code":4711,"message":"does not contain scopes:[a]"}`, 400, "", false, "insufficient_scope"},
+		"a limit as 403":                {"crm", `{}`, 403, "Retry-After", false, "upstream_rate_limited"},
+		"a permission":                  {"crm", `{}`, 403, "", false, "insufficient_permission"},
+		"unpaid":                        {"crm", `{}`, 402, "", false, "account_unpaid"},
+		"GitHub, none of the scopes":    {"github", `{"message":"Must be an organization member"}`, 403, "scopes", false, "insufficient_scope"},
+		"500 of a wrong key, Fireflies": {"fireflies", `{"errors":[{"code":"auth_failed"}]}`, 500, "", true, ""},
+		"GitLab, scope":                 {"gitlab", `{"error":"insufficient_scope","scope":"api read_api"}`, 403, "", false, "insufficient_scope"},
+		"HubSpot, scope":                {"hubspot", `{"category":"MISSING_SCOPES"}`, 403, "", false, "insufficient_scope"},
+		"Zoho, scope on 401":            {"zoho-crm", `{"code":"OAUTH_SCOPE_MISMATCH"}`, 401, "", false, "insufficient_scope"},
+		"Salesforce, scope on 401":      {"salesforce", `[{"message":"One of the following scopes is required: Full access","errorCode":"INVALID_SESSION_ID"}]`, 401, "", false, "insufficient_scope"},
+		"Salesforce, expired":           {"salesforce", `[{"message":"Session expired or invalid","errorCode":"INVALID_SESSION_ID"}]`, 401, "", true, ""},
+		"Marketo, 602":                  {"marketo", `{"success":false,"errors":[{"code":"602"}]}`, 200, "", true, ""},
+		"Demio, not active":             {"demio", `{"message":"Account is not active"}`, 403, "", false, "account_inactive"},
+		"Basecamp, not active":          {"basecamp3", `{}`, 404, "Reason", false, "account_inactive"},
+		"Notion, no version":            {"notion", `{"code":"missing_version"}`, 400, "", false, ""},
+		"a limit until a date":          {"crm", `{}`, 403, "date", false, "upstream_rate_limited"},
+		"GitHub, SSO":                   {"github", `{}`, 403, "X-GitHub-SSO", false, "sso_required"},
+		"Google, API off":               {"google-sheets", `{"error":{"details":[{"reason":"SERVICE_DISABLED"}]}}`, 403, "", false, "api_disabled"},
+		"Google, quota":                 {"google", `{"error":{"errors":[{"reason":"quotaExceeded"}]}}`, 403, "", false, "quota_exceeded"},
+		"Google, not shared":            {"google", `{"error":{"status":"PERMISSION_DENIED"}}`, 403, "", false, "resource_not_shared"},
+		"Stripe, the other mode":        {"stripe", `{"error":{"message":"a similar object exists in live mode"}}`, 404, "", false, "wrong_surface"},
+		"GitHub, organization":          {"github", `{"message":"the organization has an IP allow list enabled"}`, 403, "", false, "organization_policy"},
+		"a firewall's page":             {"crm", `<html>no</html>`, 403, "html", false, ""},
+		"500 of a wrong key, Mandrill":  {"mandrill", `{"status":"error","name":"Invalid_Key"}`, 500, "", true, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var want atomic.Value
@@ -216,6 +228,13 @@ func TestMeaningDecidesOnARefresh(t *testing.T) {
 				switch c.header {
 				case "html":
 					w.Header().Set("Content-Type", "text/html")
+				case "scopes":
+					w.Header().Set("X-OAuth-Scopes", "gist")
+					w.Header().Set("X-Accepted-OAuth-Scopes", "admin:org, repo")
+				case "Reason":
+					w.Header().Set("Reason", "Account Inactive")
+				case "date":
+					w.Header().Set("Retry-After", "Wed, 21 Oct 2099 07:28:00 GMT")
 				case "":
 				default:
 					w.Header().Set(c.header, "required; 60")

@@ -195,6 +195,8 @@ func TestRetries(t *testing.T) {
 		{"POST 503", "POST", "", 503, 1},
 		{"POST 429", "POST", "0", 429, 3},
 		{"GET 429 far away", "GET", "60", 429, 1},
+		{"GET 429 until a date that is past", "GET", "Wed, 21 Oct 2015 07:28:00 GMT", 429, 3},
+		{"GET 429 until a date far away", "GET", "Wed, 21 Oct 2099 07:28:00 GMT", 429, 1},
 		{"GET 429 odd", "GET", "soon", 429, 1},
 		{"GET 500", "GET", "", 500, 1},
 		{"GET 403", "GET", "", 403, 1},
