@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net/http"
 	"slices"
 	"strings"
 
@@ -56,6 +57,42 @@ func (a Allow) path(p string) bool {
 // pathRules reports whether the caller's policy looks at paths at all.
 func (c *Caller) pathRules() bool {
 	return slices.ContainsFunc(c.Allow, func(a Allow) bool { return len(a.Paths) > 0 })
+}
+
+// methodRules reports whether the caller's policy looks at methods at all.
+func (c *Caller) methodRules() bool {
+	return slices.ContainsFunc(c.Allow, func(a Allow) bool { return len(a.Methods) > 0 })
+}
+
+// Fields that some servers read another method or path from than the request's
+// own, which is the one that the rules have judged.
+var (
+	methodFields = []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"}
+	pathFields   = []string{"X-Original-URL", "X-Original-URI", "X-Rewrite-URL", "X-Forwarded-URI"}
+)
+
+// unjudged takes from a request the fields that lead past the rules which have
+// judged it: the caller's, and the paths of its provider.
+func (x *exchange) unjudged(h http.Header) {
+	if x.provider == nil {
+		return
+	}
+	method, path := x.caller.methodRules(), x.caller.pathRules() || len(x.provider.Paths) > 0
+	if !method && !path {
+		return
+	}
+	for name := range h {
+		if method && isAny(name, methodFields) || path && isAny(name, pathFields) {
+			delete(h, name)
+		}
+	}
+}
+
+// isAny reports whether name is one of the fields, in any spelling.
+func isAny(name string, fields []string) bool {
+	return slices.ContainsFunc(fields, func(f string) bool {
+		return len(f) == len(name) && strings.EqualFold(strings.ReplaceAll(name, "_", "-"), f)
+	})
 }
 
 // mayReach reports whether the caller may reach a host that no provider owns.

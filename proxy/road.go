@@ -223,6 +223,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 			delete(out, name)
 		}
 	}
+	exchangeOf(pr.In.Context()).unjudged(out)
 	if speaksHTTP(out["Upgrade"]) {
 		delete(out, "Upgrade")
 		delete(out, "Connection")

@@ -99,8 +99,11 @@ func (st *state) target(ctx context.Context, q ask) (target, error) {
 	if t.provider.Protocol != provider.HTTP {
 		return t, fault.New(fault.NoRoute, "provider "+t.provider.Name+": "+notHTTP, nil)
 	}
-	if q.method == "TRACE" || q.method == "TRACK" {
+	switch strings.ToUpper(q.method) {
+	case "TRACE", "TRACK":
 		return t, fault.New(fault.MethodNotAllowed, "TRACE would send the credential back", nil)
+	case "PRI":
+		return t, fault.New(fault.MethodNotAllowed, "PRI begins a connection of HTTP/2 and is no request", nil)
 	}
 	return t, st.credential(ctx, q, &t)
 }

@@ -42,6 +42,9 @@ func TestTunnelIsBoundToItsAuthority(t *testing.T) {
 		{"GP-08 port left out", "example.com", "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n", fault.Misdirected},
 		{"GP-22 OPTIONS *", "example.com", "OPTIONS * HTTP/1.1\r\nHost: " + a + "\r\n\r\n", fault.InvalidRequest},
 		{"PA-08 TRACE", "example.com", "TRACE / HTTP/1.1\r\nHost: " + a + "\r\n\r\n", fault.MethodNotAllowed},
+		{"PA-08 trace", "example.com", "trace / HTTP/1.1\r\nHost: " + a + "\r\n\r\n", fault.MethodNotAllowed},
+		{"PA-08 TRACK", "example.com", "TRACK / HTTP/1.1\r\nHost: " + a + "\r\n\r\n", fault.MethodNotAllowed},
+		{"PA-08 PRI", "example.com", "PRI / HTTP/1.1\r\nHost: " + a + "\r\n\r\n", fault.MethodNotAllowed},
 		{"PA-04 fragment", "example.com", "GET /a#b HTTP/1.1\r\nHost: " + a + "\r\n\r\n", fault.InvalidRequest},
 	} {
 		w := r.tunnel(a, c.sni)
