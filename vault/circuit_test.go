@@ -234,13 +234,13 @@ func TestVaultCircuit(t *testing.T) {
 			began := time.Now()
 			_, err := v.Get(t.Context(), ref)
 			wantCode(t, "FM-05: Get", err, fault.VaultUnreachable)
-			if took := time.Since(began); took > callLimit+time.Second {
+			if took := time.Since(began); took > callLimit+slack {
 				t.Errorf("FM-05: an uncached Get took %v", took)
 			}
 		})
 	}
 	wg.Wait()
-	eventually(t, "the circuit is open", 2*callLimit+time.Second, func() bool { return !v.circuit.closed() && !v.Status().Up })
+	eventually(t, "the circuit is open", 2*callLimit+time.Second+slack, func() bool { return !v.circuit.closed() && !v.Status().Up })
 	before, began, reads := s.asks.Load(), time.Now(), v.calls(opRead, "vault_unreachable")
 	for time.Since(began) < 4*time.Second {
 		start := time.Now()
@@ -249,19 +249,19 @@ func TestVaultCircuit(t *testing.T) {
 		if f := fault.From(err); f.RetryAfter != healGap {
 			t.Errorf("Retry-After %v, want %v", f.RetryAfter, healGap)
 		}
-		if took := time.Since(start); took > 500*time.Millisecond {
+		if took := time.Since(start); took > callLimit*3/4 {
 			t.Errorf("FM-08: it took %v", took)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	if n := s.asks.Load() - before; n > 5 {
-		t.Errorf("FM-08: %d calls in 4 s, want one a second", n)
+	if n, took := s.asks.Load()-before, time.Since(began); n > int64(took/healGap)+1 {
+		t.Errorf("FM-08: %d calls in %v, want one a second", n, took)
 	}
 	if n := v.calls(opRead, "vault_unreachable"); n != reads {
 		t.Errorf("%d reads were counted that were not made", n-reads)
 	}
 	s.set(func(string) bool { return false })
-	eventually(t, "Vault is back", callLimit+2*healGap, func() bool {
+	eventually(t, "Vault is back", callLimit+2*healGap+slack, func() bool {
 		_, err := v.Get(t.Context(), ref)
 		return err == nil && v.Status().Up
 	})
@@ -294,7 +294,7 @@ func TestVaultPaces(t *testing.T) {
 	v.circuit.pacer.begin(time.Now())
 	v.circuit.pacer.next = time.Now().Add(3 * time.Second)
 	began := time.Now()
-	if _, err := v.Get(t.Context(), ref); err != nil || time.Since(began) > time.Second {
+	if _, err := v.Get(t.Context(), ref); err != nil || time.Since(began) > 2500*time.Millisecond {
 		t.Errorf("what a request waits for: %v after %v", err, time.Since(began))
 	}
 	if _, err := v.Get(aging, ref); err != nil || time.Since(began) < 2900*time.Millisecond {

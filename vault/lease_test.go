@@ -114,7 +114,8 @@ func TestLeaseIsRenewedAndReplaced(t *testing.T) {
 	r := l.role(t, "short", "6s", "10s")
 	v, s := refer(t, rootOptions(l.Vault), r)
 	served := map[string]*credential.Credential{}
-	for end := time.Now().Add(21 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	start := time.Now()
+	for ; len(served) < 3 && time.Since(start) < 2*patience; time.Sleep(50 * time.Millisecond) {
 		began := time.Now()
 		c := mustGet(t, s, r.Ref)
 		if late := began.Sub(c.Until); late > 0 {
@@ -124,16 +125,13 @@ func TestLeaseIsRenewedAndReplaced(t *testing.T) {
 		if served[name] == nil && !l.logsIn(t, c) {
 			t.Errorf("FM-07: user %d does not work", c.Version)
 		}
-		if time.Until(c.Until) < 3*time.Second && time.Until(c.Until) > 1500*time.Millisecond && !l.logsIn(t, c) {
+		if time.Until(c.Until) < 3*time.Second && time.Until(c.Until) > 1500*time.Millisecond && !l.logsIn(t, c) && time.Until(c.Until) > 0 {
 			t.Errorf("FM-07: user %d has ended %v before its time", c.Version, time.Until(c.Until))
 		}
 		served[name] = c
 	}
-	if renewed, issued := v.calls(opLeaseRenew, "ok"), v.calls(opIssue, "ok"); issued != len(served) || issued < 3 || issued > 4 || renewed < issued {
-		t.Errorf("FM-07: %d issued, %d served, %d renewals in 21 s; want a new user every 8 s, renewed before", issued, len(served), renewed)
-	}
-	if v.calls(opLeaseRenew, "ok") > 12 {
-		t.Errorf("FM-07: %d renewals in 21 s of a life of 6 s", v.calls(opLeaseRenew, "ok"))
+	if renewed, issued := v.calls(opLeaseRenew, "ok"), v.calls(opIssue, "ok"); issued != 3 || len(served) != 3 || renewed < 2 || renewed > 10 || time.Since(start) < 13*time.Second {
+		t.Errorf("FM-07: %d issued, %d served, %d renewals in %v; want a new user every 8 s, renewed before", issued, len(served), renewed, time.Since(start))
 	}
 }
 
@@ -171,13 +169,15 @@ func TestLeaseOfAnEndedToken(t *testing.T) {
 	v, s := refer(t, o, r)
 	users := map[string]bool{}
 	var last *credential.Credential
-	for end := time.Now().Add(18 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		began := time.Now()
+	start := time.Now()
+	for asked := start; len(users) < 3 && time.Since(start) < 2*patience; time.Sleep(50 * time.Millisecond) {
+		began, before := time.Now(), asked
+		asked = began
 		c := mustGet(t, s, r.Ref)
 		if left := c.Until.Sub(began); left > 5*time.Second || left < 0 {
 			t.Fatalf("FM-07: served until %v from now, with a token of 4 s", left)
 		}
-		if last != nil && c.Version != last.Version && began.After(last.Until) {
+		if last != nil && c.Version != last.Version && before.After(last.Until) {
 			t.Errorf("FM-07: replaced %v after its token's end", began.Sub(last.Until))
 		}
 		last = c
@@ -188,8 +188,8 @@ func TestLeaseOfAnEndedToken(t *testing.T) {
 			}
 		}
 	}
-	if logins := v.calls(opLogin, "ok"); len(users) != logins || logins < 3 {
-		t.Errorf("%d logins, %d users; want a new user after each login, with a token of 8 s at most", logins, len(users))
+	if logins := v.calls(opLogin, "ok"); len(users) != logins || logins != 3 || time.Since(start) < 8*time.Second {
+		t.Errorf("%d logins, %d users in %v; want a new user after each login, with a token of 8 s at most", logins, len(users), time.Since(start))
 	}
 
 	l.Do(t, http.MethodPut, "sys/leases/revoke-prefix/auth/approle/login", nil)
@@ -235,7 +235,7 @@ func TestLeasesAreRevokedOnExit(t *testing.T) {
 				}
 				continue
 			}
-			eventually(t, name+": the users are gone", 5*time.Second, func() bool { return len(l.pg.Users(t)) == len(before) })
+			eventually(t, name+": the users are gone", patience, func() bool { return len(l.pg.Users(t)) == len(before) })
 			_, err := s.Get(t.Context(), list[0].Ref)
 			wantCode(t, name+": Get of a revoked lease", err, fault.VaultUnreachable)
 		}
@@ -256,7 +256,7 @@ func TestLeaseIsIssuedOnce(t *testing.T) {
 			errs <- err
 		}()
 	}
-	eventually(t, "the engine is asked", 2*time.Second, func() bool { return v.calls(opMounts, "ok") > 1 })
+	eventually(t, "the engine is asked", patience, func() bool { return v.calls(opMounts, "ok") > 1 })
 	cancel()
 	for range 30 {
 		<-errs

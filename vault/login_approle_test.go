@@ -47,8 +47,8 @@ func TestVaultWrappedSecretID(t *testing.T) {
 	}
 
 	replaceFile(t, o.SecretIDFile, server.Wrap(t, http.MethodPost, "auth/approle/role/sidecar/secret-id", "60s"))
-	eventually(t, "the new wrapping token is unwrapped", 10*time.Second, func() bool { return v.calls(opUnwrap, "ok") == 4 })
-	eventually(t, "logged in with the new secret id", 5*time.Second, func() bool { return v.calls(opLogin, "ok") == 3 })
+	eventually(t, "the new wrapping token is unwrapped", patience, func() bool { return v.calls(opUnwrap, "ok") == 4 })
+	eventually(t, "logged in with the new secret id", patience, func() bool { return v.calls(opLogin, "ok") == 3 })
 
 	if err := os.Remove(o.SecretIDFile); err != nil {
 		t.Fatal(err)
@@ -136,7 +136,7 @@ func TestVaultAppRoleEnds(t *testing.T) {
 		want     string
 	}{
 		{"the secret id has one use", map[string]any{"secret_id_num_uses": 1}, func(*testing.T) {}, "has no uses left"},
-		{"the secret id expires", map[string]any{"secret_id_ttl": "1s"}, func(*testing.T) { time.Sleep(2 * time.Second) }, "has expired"},
+		{"the secret id expires", map[string]any{"secret_id_ttl": "4s"}, func(*testing.T) { time.Sleep(5 * time.Second) }, "has expired"},
 		{"the role is deleted", map[string]any{}, func(t *testing.T) {
 			server.Do(t, http.MethodDelete, "auth/approle/role/sidecar", nil)
 		}, "its role was deleted"},

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/testserver"
@@ -99,7 +98,7 @@ func TestVaultRenewalInAnOutage(t *testing.T) {
 	o := roleOptions(t, server, map[string]any{"token_ttl": "12s"})
 	o.Address = front.URL
 	v := loggedIn(t, o)
-	eventually(t, "renewed at the third try", 12*time.Second, func() bool { return v.calls(opRenew, "ok") > 0 })
+	eventually(t, "renewed at the third try", patience, func() bool { return v.calls(opRenew, "ok") > 0 })
 	if n := v.calls(opLogin, "ok"); n != 1 || failed.Load() < 3 {
 		t.Errorf("FM-06: %d logins and %d renewals; want the one login to last", n, failed.Load())
 	}

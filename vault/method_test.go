@@ -309,7 +309,7 @@ func TestVaultAgent(t *testing.T) {
 				t.Errorf("detail %q does not tell of the agent", detail)
 			}
 			a.token.Store(a.first)
-			eventually(t, "served again once the agent has a token", 10*time.Second, func() bool {
+			eventually(t, "served again once the agent has a token", patience, func() bool {
 				_, err := v.Get(t.Context(), c.Ref)
 				return err == nil
 			})

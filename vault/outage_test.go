@@ -60,7 +60,7 @@ func TestVaultComesLate(t *testing.T) {
 		began := time.Now()
 		_, err := v.Get(t.Context(), newCredential(t, "crm").Ref)
 		wantCode(t, "FM-01: Get before there is a Vault", err, fault.VaultUnreachable)
-		if took := time.Since(began); took > time.Second {
+		if took := time.Since(began); took >= callLimit {
 			t.Errorf("FM-01: it took %v", took)
 		}
 	}
@@ -69,7 +69,7 @@ func TestVaultComesLate(t *testing.T) {
 	}
 	between.Up(t)
 	began := time.Now()
-	eventually(t, "FM-01: logged in", 30*time.Second, func() bool { return v.Status().LoggedIn })
+	eventually(t, "FM-01: logged in", patience, func() bool { return v.Status().LoggedIn })
 	t.Logf("FM-01: logged in after %v", time.Since(began).Round(time.Millisecond))
 	c := newCredential(t, "crm", "token", "1")
 	mustPut(t, v.Vault, c)
@@ -90,10 +90,10 @@ func TestVaultLatency(t *testing.T) {
 		_, err := v.Get(t.Context(), c.Ref)
 		took := time.Since(began)
 		wantCode(t, "FM-05: Get", err, fault.VaultUnreachable)
-		if took > callLimit+500*time.Millisecond {
+		if took > callLimit+slack {
 			t.Errorf("FM-05: a request waited %v", took)
 		}
-		if open = took < 100*time.Millisecond; open {
+		if open = took < callLimit/4; open {
 			break
 		}
 	}
@@ -102,7 +102,7 @@ func TestVaultLatency(t *testing.T) {
 	}
 	between.Up(t)
 	began := time.Now()
-	eventually(t, "FM-05: read again", callLimit+2*healGap, func() bool {
+	eventually(t, "FM-05: read again", callLimit+2*healGap+slack, func() bool {
 		_, err := v.Get(t.Context(), c.Ref)
 		return err == nil
 	})
@@ -119,7 +119,7 @@ func TestVaultFlaps(t *testing.T) {
 	get := func() error { _, err := v.Get(t.Context(), c.Ref); return err }
 	for round := range 3 {
 		between.Down(t)
-		eventually(t, "FM-08: the circuit is open", 3*time.Second, func() bool { _ = get(); return !v.circuit.closed() })
+		eventually(t, "FM-08: the circuit is open", patience, func() bool { _ = get(); return !v.circuit.closed() })
 		before, began := v.real(t), time.Now()
 		for time.Since(began) < 3*time.Second {
 			if err := get(); err == nil {
@@ -127,12 +127,12 @@ func TestVaultFlaps(t *testing.T) {
 			}
 			time.Sleep(time.Millisecond)
 		}
-		if n := v.real(t) - before; n > 4 {
-			t.Errorf("FM-08: round %d: %d calls in 3 s, want one a second", round, n)
+		if n, took := v.real(t)-before, time.Since(began); n > int(took/healGap)+1 {
+			t.Errorf("FM-08: round %d: %d calls in %v, want one a second", round, n, took)
 		}
 		between.Up(t)
 		began = time.Now()
-		eventually(t, "FM-08: read again", 2*time.Second, func() bool { return get() == nil })
+		eventually(t, "FM-08: read again", patience, func() bool { return get() == nil })
 		t.Logf("FM-08: round %d: read again after %v", round, time.Since(began).Round(time.Millisecond))
 		for began = time.Now(); time.Since(began) < time.Second; time.Sleep(10 * time.Millisecond) {
 			if err := get(); err != nil {
@@ -150,7 +150,7 @@ func TestVaultSealedBehindCircuit(t *testing.T) {
 	c := newCredential(t, "crm", "token", "1")
 	mustPut(t, v.Vault, c)
 	server.Seal(t)
-	eventually(t, "FM-02: the circuit is open", 3*time.Second, func() bool {
+	eventually(t, "FM-02: the circuit is open", patience, func() bool {
 		_, err := v.Get(t.Context(), c.Ref)
 		wantCode(t, "FM-02: Get", err, fault.VaultSealed)
 		return !v.circuit.closed()
@@ -164,7 +164,7 @@ func TestVaultSealedBehindCircuit(t *testing.T) {
 		t.Errorf("FM-02: a sealed Vault was read %d times", n-before)
 	}
 	server.Unseal(t, server.UnsealKey)
-	eventually(t, "FM-02: read again", 3*time.Second, func() bool {
+	eventually(t, "FM-02: read again", patience, func() bool {
 		_, err := v.Get(t.Context(), c.Ref)
 		return err == nil
 	})
@@ -183,7 +183,7 @@ func TestVaultLostAnswer(t *testing.T) {
 		between.Lose(t)
 		answer := make(chan error, 1)
 		go func() { answer <- v.Put(t.Context(), c) }()
-		eventually(t, "VA-02: the write has landed", time.Second, func() bool { return exists(t, server, folder+"silent") })
+		eventually(t, "VA-02: the write has landed", patience, func() bool { return exists(t, server, folder+"silent") })
 		select {
 		case err := <-answer:
 			t.Fatalf("VA-02: Put ended before its answer was lost: %v", err)
@@ -217,11 +217,11 @@ func TestVaultLostAnswer(t *testing.T) {
 		between.Lose(t)
 		began := time.Now()
 		wantCode(t, "VA-02: Put", v.Put(t.Context(), c), fault.VaultUnreachable)
-		if took := time.Since(began); took > 2*callLimit+time.Second {
+		if took := time.Since(began); took > 2*callLimit+slack {
 			t.Errorf("VA-02: it took %v", took)
 		}
 		between.Up(t)
-		eventually(t, "written again", 2*callLimit+healGap, func() bool {
+		eventually(t, "written again", 2*callLimit+healGap+slack, func() bool {
 			err := v.Put(t.Context(), c) // the first one has landed: whoever tries again is told
 			return fault.From(err).Code == fault.StoreConflict
 		})

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -137,7 +136,7 @@ func TestPolicyOfALease(t *testing.T) {
 	}
 	s := NewOverlay(noRecords{}, v.Vault)
 	mustGet(t, s, r.Ref)
-	eventually(t, "renewed", 10*time.Second, func() bool { mustGet(t, s, r.Ref); return v.calls(opLeaseRenew, "ok") > 0 })
+	eventually(t, "renewed", patience, func() bool { mustGet(t, s, r.Ref); return v.calls(opLeaseRenew, "ok") > 0 })
 	if _, err := s.Get(credential.WithNeed(t.Context(), credential.Refused), r.Ref); err != nil {
 		t.Error(err)
 	}

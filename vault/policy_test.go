@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
@@ -230,7 +229,7 @@ func TestPolicyOfTheToken(t *testing.T) {
 	if v.calls("lookup", "ok") == 0 || v.calls("lookup", "vault_denied") > 0 {
 		t.Error("the token was not looked up when a call was denied")
 	}
-	eventually(t, "renewed", 10*time.Second, func() bool { return v.calls(opRenew, "ok") > 0 })
+	eventually(t, "renewed", patience, func() bool { return v.calls(opRenew, "ok") > 0 })
 	if v.calls(opRenew, "vault_denied") > 0 {
 		t.Error("the renewal was denied")
 	}

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/credential/credtest"
@@ -125,14 +124,14 @@ func TestReferenceMountChanges(t *testing.T) {
 		t.Errorf("the mount was asked for %d times, want once beside our own", n)
 	}
 	server.Do(t, http.MethodPost, "sys/mounts/old/tune", map[string]any{"options": map[string]any{"version": "2"}})
-	eventually(t, "read after the upgrade", 10*time.Second, func() bool {
+	eventually(t, "read after the upgrade", patience, func() bool {
 		c, err := s.Get(t.Context(), r.Ref)
 		return err == nil && c.Version == 1 && c.Field("token").Reveal() == "1"
 	})
 	server.Do(t, http.MethodDelete, "sys/mounts/old", nil)
 	server.Do(t, http.MethodPost, "sys/mounts/old", map[string]any{"type": "kv", "options": map[string]any{"version": "1"}})
 	server.Do(t, http.MethodPost, "old/team-a/crm", map[string]any{"token": "2"})
-	eventually(t, "read after the mount was replaced", 10*time.Second, func() bool {
+	eventually(t, "read after the mount was replaced", patience, func() bool {
 		c, err := s.Get(t.Context(), r.Ref)
 		return err == nil && c.Field("token").Reveal() == "2"
 	})

@@ -122,7 +122,7 @@ func TestVaultTLSFilesChange(t *testing.T) {
 	v := runVault(t, o)
 	wantCode(t, "login with another CA", v.Ready(t.Context()), fault.VaultUnreachable)
 	replaceFile(t, o.CAFile, string(ca.PEM))
-	eventually(t, "logged in with the right CA", 5*time.Second, func() bool { return v.Status().LoggedIn })
+	eventually(t, "logged in with the right CA", patience, func() bool { return v.Status().LoggedIn })
 }
 
 // selfSigned makes a client certificate that is its own CA; pair holds its key too.

@@ -30,7 +30,7 @@ func TestTransitAway(t *testing.T) {
 			began := time.Now()
 			_, err := seal.LoadOrMakeWrapped(t.Context(), path, v.Transit("orders"))
 			wantCode(t, what, err, code)
-			if f := fault.From(err); !strings.Contains(f.Detail, `wrapped by Vault's transit key "transit/orders", and Vault`) || time.Since(began) > 3*time.Second {
+			if f := fault.From(err); !strings.Contains(f.Detail, `wrapped by Vault's transit key "transit/orders", and Vault`) || time.Since(began) > callLimit+slack {
 				t.Errorf("%s: detail %q after %v", what, f.Detail, time.Since(began))
 			}
 			wantNoLeak(t, err, v.log.String())
@@ -39,7 +39,7 @@ func TestTransitAway(t *testing.T) {
 	server.Seal(t)
 	away("FM-02: sealed", fault.VaultSealed)
 	server.Unseal(t, server.UnsealKey)
-	eventually(t, "FM-02: the key opens after the unseal", 15*time.Second, func() bool {
+	eventually(t, "FM-02: the key opens after the unseal", patience, func() bool {
 		s, err := seal.LoadOrMakeWrapped(t.Context(), path, v.Transit("orders"))
 		if err == nil {
 			mustOpen(t, "unsealed", s, sealed, "plain")
@@ -97,13 +97,13 @@ func TestTransitContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if _, err := v.Transit("orders").Unwrap(ctx, "vault:v1:eA=="); err == nil || time.Since(began) > time.Second {
+	if _, err := v.Transit("orders").Unwrap(ctx, "vault:v1:eA=="); err == nil || time.Since(began) > callLimit*3/4 {
 		t.Errorf("%v after %v, want an error at once", err, time.Since(began))
 	}
 	began = time.Now()
 	_, err := v.Transit("orders").Unwrap(t.Context(), "vault:v1:eA==")
 	wantCode(t, "FM-05: a Vault that hangs", err, fault.VaultUnreachable)
-	if waited := time.Since(began); waited > 3*time.Second {
+	if waited := time.Since(began); waited > callLimit+slack {
 		t.Errorf("FM-05: waited %v, want 2 s", waited)
 	}
 }

@@ -58,7 +58,7 @@ func runVault(t *testing.T, o VaultOptions) *running {
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(15 * time.Second):
+		case <-time.After(2 * patience):
 			return errors.New("Run does not end with its context")
 		}
 	})
@@ -77,7 +77,7 @@ func runVault(t *testing.T, o VaultOptions) *running {
 func loggedIn(t *testing.T, o VaultOptions) *running {
 	t.Helper()
 	r := runVault(t, o)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := r.Ready(ctx); err != nil {
 		t.Fatalf("login: %v\n%s", err, r.log)
@@ -146,6 +146,13 @@ func wantCode(t *testing.T, what string, err error, code fault.Code) {
 		t.Errorf("%s: %v, want %s", what, err, code)
 	}
 }
+
+// What a busy machine is given: patience for what has to come, which is shorter than the pauses of a store that has given
+// up, and slack above a time that is held.
+const (
+	patience = 30 * time.Second
+	slack    = 5 * time.Second
+)
 
 // eventually waits until ok, which it asks again and again.
 func eventually(t *testing.T, what string, within time.Duration, ok func() bool) {
