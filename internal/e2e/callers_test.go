@@ -5,8 +5,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/testserver"
@@ -113,6 +117,99 @@ func TestOtherFlowsCredential(t *testing.T) {
 	w.api.Nothing(t, "LT-02")
 	w.connectTo(t, "orders", w.other.Addr).is(t, "an unmatched host of a caller with a policy", fault.NoRoute)
 	w.other.Nothing(t, "LT-02")
+	w.staysInItsPolicy(t, "orders")
+}
+
+// staysInItsPolicy checks LT-03: a flow that looks where else its credential takes
+// it gets no further than its hosts, methods and paths, is counted, and leaves a
+// line with its name for each try.
+func (w *world) staysInItsPolicy(t *testing.T, caller string) {
+	t.Helper()
+	w.api.Take()
+	p, err := w.secure(t, w.connectAs(t, caller, w.api.Addr), "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sweep := []string{"/", "/order", "/ORDERS/1", "/orders/../invoices", "/orders/%2e%2e/invoices", "/admin", "/gists", "//orders/1"}
+	for _, path := range sweep {
+		p.send(t, get(path, w.api.Addr, "")).status(t, "LT-03: "+path, http.StatusForbidden, http.StatusBadRequest)
+	}
+	for _, method := range []string{"POST", "PUT", "DELETE", "PATCH", "get"} {
+		p.send(t, method+" /orders/1 HTTP/1.1\r\nHost: "+w.api.Addr+"\r\nX-HTTP-Method-Override: GET\r\nContent-Length: 0\r\n\r\n").
+			is(t, "LT-03: "+method, fault.NotAllowed)
+	}
+	w.api.Nothing(t, "LT-03")
+	for _, host := range []string{w.other.Addr, "gist.example:443", "s3.example:443"} {
+		w.connectTo(t, caller, host).is(t, "LT-03: "+host, fault.NoRoute)
+	}
+	w.other.Nothing(t, "LT-03")
+	p.send(t, get("/orders/2", w.api.Addr, "")).status(t, "LT-03: what it may", http.StatusOK)
+	if n, err := strconv.Atoi(w.metric(t, `sallyport_requests_total{caller="`+caller+`",outcome="not_allowed",provider="api"}`)); err != nil || n < 5 {
+		t.Errorf("LT-03: %d refusals are counted, %v", n, err)
+	}
+	w.logged(t, "caller="+caller+" provider=api credential=shop/production/api/orders method=GET host="+w.api.Addr+" path=/orders/2 status=200")
+	w.logged(t, "caller="+caller+" provider=api credential=shop/production/api/orders method=DELETE host="+w.api.Addr+" path=/orders/1 status=403 outcome=not_allowed")
+}
+
+// LT-16: a flow beyond its own limits costs no other flow anything, though both
+// use one provider: it is answered at once, and the other's pass.
+func TestFloodOfOneFlow(t *testing.T) {
+	t.Parallel()
+	w := prepareWorld(t)
+	w.Daemon = testserver.Prepare(t, "")
+	w.Write(t, w.frame(w.callers(t, open+`
+[[caller]]
+name = "flood"
+[caller.limits]
+rate = ["5/s"]
+burst = 5
+max_wait = "0s"
+concurrency = 2
+[[caller]]
+name = "calm"
+`)))
+	w.Serve(t)
+	w.Put(t, "default/production/plain/default", "api_key", map[string]string{"api_key": plainKey})
+	w.plain.Take()
+	began, stop := time.Now(), make(chan struct{})
+	var wg sync.WaitGroup
+	var passed, refused atomic.Int64
+	for range 8 {
+		p, request := w.raw(t), get("http://"+w.plain.Addr+"/flood", w.plain.Addr, w.authOf(t, "flood"))
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				switch a := p.send(t, request); {
+				case a != nil && a.StatusCode == http.StatusOK:
+					passed.Add(1)
+				case a != nil && a.StatusCode == http.StatusTooManyRequests && a.Header.Get("Retry-After") != "":
+					refused.Add(1)
+				default:
+					t.Errorf("LT-16: the flood is answered %+v", a)
+					return
+				}
+			}
+		})
+	}
+	p, request := w.raw(t), get("http://"+w.plain.Addr+"/calm", w.plain.Addr, w.authOf(t, "calm"))
+	var slowest time.Duration
+	for range 100 {
+		start := time.Now()
+		p.send(t, request).status(t, "LT-16: the other flow", http.StatusOK)
+		slowest = max(slowest, time.Since(start))
+		time.Sleep(5 * time.Millisecond)
+	}
+	close(stop)
+	wg.Wait()
+	may := 5 + 5*int64(time.Since(began)/time.Second+1)
+	if passed.Load() > may || refused.Load() < 100 || slowest > time.Second {
+		t.Errorf("LT-16: %d of the flood passed, %d may; %d were refused; the other flow waited up to %v", passed.Load(), may, refused.Load(), slowest)
+	}
+	t.Logf("LT-16: %d passed and %d were refused; the other flow waited up to %v", passed.Load(), refused.Load(), slowest)
 }
 
 // HM-01, GP-16: a host that nobody owns gets no credential, and no tunnel under deny.
