@@ -90,6 +90,9 @@ func explainGoogle(_ *asker, r reply, v verdict) verdict {
 	if r.good() || json.Unmarshal(r.body, &body) != nil {
 		return v
 	}
+	if r.means == provider.APIDisabled {
+		v.fault = v.fault.Of(fault.ClientProject)
+	}
 	v = v.saying(body.Error.Message)
 	for _, d := range body.Error.Details {
 		if link := d.Metadata.ActivationURL; strings.HasPrefix(link, "https://") && !strings.Contains(body.Error.Message, link) {

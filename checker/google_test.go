@@ -52,6 +52,9 @@ func TestGoogle(t *testing.T) {
 		{"403 insufficientPermissions", googleOld(403, "insufficientPermissions", "Insufficient Permission"), info(sheetsScope), nil, scope},
 		{"403 that names what is needed too", googleOld(403, "insufficientPermissions", "Insufficient Permission"), info(sheetsScope), []string{contactsScope}, wanted{overall: checker.Warning, authorization: checker.OK, scopes: checker.Warning, missing: contactsScope, login: "ann@example.com", code: fault.InsufficientScope}},
 		{"403 SERVICE_DISABLED", googleError(403, "PERMISSION_DENIED", "People API has not been used in project 123 before or it is disabled.", "SERVICE_DISABLED", `,"metadata":{"activationUrl":"https://console.developers.google.com/apis/api/people.googleapis.com/overview?project=123"}`), info(contactsScope), nil, wanted{overall: checker.Warning, authorization: checker.Warning, scopes: checker.OK, login: "ann@example.com", code: fault.APIDisabled, detail: "enable it at https://console.developers.google.com/apis/api/people.googleapis.com/overview?project=123"}},
+		{"403, an API that is off, in words", says(403, `{"error":{"code":403,"message":"People API has not been used in project 123 before or it is disabled. Enable it by visiting https://console.developers.google.com/apis/api/people.googleapis.com/overview?project=123 then retry.","status":"PERMISSION_DENIED"}}`), info(contactsScope), nil, wanted{overall: checker.Warning, authorization: checker.Warning, scopes: checker.OK, login: "ann@example.com", code: fault.APIDisabled, detail: "https://console.developers.google.com/"}},
+		{"403, a scope in words", says(403, `{"error":{"code":403,"message":"Request had insufficient authentication scopes.","status":"PERMISSION_DENIED"}}`), info(sheetsScope), nil, scope.saying("granted: " + sheetsScope)},
+		{"200 with nothing in it", says(200, ``), nil, nil, wanted{overall: checker.Warning, authorization: checker.Unverifiable, detail: "with nothing in it"}},
 		{"403 accessNotConfigured", googleOld(403, "accessNotConfigured", "Access Not Configured. Enable it by visiting https://console.developers.google.com/apis/api/people.googleapis.com/overview?project=123 then retry."), info(contactsScope), nil, wanted{overall: checker.Warning, authorization: checker.Warning, scopes: checker.OK, login: "ann@example.com", code: fault.APIDisabled, detail: "https://console.developers.google.com/"}},
 		{"403 rateLimitExceeded", googleOld(403, "rateLimitExceeded", "Rate Limit Exceeded"), info(contactsScope), nil, limited},
 		{"403 userRateLimitExceeded", googleOld(403, "userRateLimitExceeded", "User-rate limit exceeded.  Retry after 2026-01-01T00:00:00.000Z"), info(contactsScope), nil, limited.saying("Retry after 2026")},
@@ -66,6 +69,9 @@ func TestGoogle(t *testing.T) {
 			p.Needs.Scopes = tc.needs
 			r := newChecker(transport(t)).Check(t.Context(), p, web("ya29.c4n4ry", "1//r3fresh"))
 			tc.want.check(t, r, "c4n4ry", "r3fresh", "s3cr3t")
+			if tc.want.code == fault.APIDisabled && r.Fault.Actor != fault.Operator {
+				t.Errorf("%s is to act: %q; want whoever has the client's project", r.Fault.Actor, r.Fault.Remedy)
+			}
 			for i, req := range played.seen {
 				if req.URL.Path == "/tokeninfo" && (req.URL.RawQuery != "" || played.bodies[i] != "" || req.Header.Get("Authorization") != "Bearer ya29.c4n4ry") {
 					t.Errorf("tokeninfo was asked with %s %q", req.URL, played.bodies[i])

@@ -42,6 +42,10 @@ const (
 // permissions, whatever its account may do.
 const KeyPermission Kind = "key_permission"
 
+// ClientProject is a kind of api_disabled: the project is that of the OAuth client
+// or key, and not the account's.
+const ClientProject Kind = "client_project"
+
 // Variant is what a Kind means; it takes the place of what its Code does.
 type Variant struct {
 	Kind   Kind
@@ -92,6 +96,13 @@ var kinds = map[Code][]Variant{
 				"Give the key the missing permissions at the provider, or make one that has them and store it: sallyport credential edit REF.",
 				"If the key belongs to an organization, have its administrator approve the change.",
 			},
+		},
+	},
+	APIDisabled: {
+		{
+			Kind: ClientProject, Actor: Operator,
+			Cause:  "The API is not enabled in the project that the OAuth client, service account or key belongs to.",
+			Remedy: []string{"Enable it in that project; the provider's answer names the project, and mostly has the link."},
 		},
 	},
 	CredentialMisplaced: {

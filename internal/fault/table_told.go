@@ -42,6 +42,7 @@ var toldOfAnswers = map[Code]Diagnosis{
 		Cause: "The organization wants the token authorized for single sign-on.",
 		Remedy: []string{
 			"Open the link in the provider's answer and authorize the token.",
+			"Authorize it where the provider lists the account's tokens if the answer has no link (in GitHub: Configure SSO, beside the token).",
 		},
 	},
 	AppNotVerified: {
