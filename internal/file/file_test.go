@@ -195,6 +195,57 @@ func TestReadPrivateRefuses(t *testing.T) {
 	}
 }
 
+// LT-13: what is judged is what is read, also while somebody puts another file, or
+// a link to one, in its place.
+func TestReadPrivateWhileReplaced(t *testing.T) {
+	dir := t.TempDir()
+	path, theirs := filepath.Join(dir, "f"), filepath.Join(dir, "theirs")
+	if err := errors.Join(os.WriteFile(path, []byte("ours"), 0o600), os.WriteFile(theirs, []byte("theirs"), 0o600), os.Chmod(theirs, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	var swapper sync.WaitGroup
+	swapper.Go(func() {
+		next := filepath.Join(dir, "next")
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			default:
+			}
+			var err error
+			switch i % 4 {
+			case 0:
+				err = os.Link(theirs, next)
+			case 1:
+				err = os.Symlink("theirs", next)
+			default:
+				err = os.WriteFile(next, []byte("ours"), 0o600)
+			}
+			if err = errors.Join(err, os.Rename(next, path)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	read, refused := 0, 0
+	for read < 500 || refused < 500 {
+		switch got, err := ReadPrivate(path); {
+		case err != nil:
+			refused++
+		case string(got) == "ours":
+			read++
+		default:
+			t.Fatalf("LT-13: read %q", got)
+		}
+		if t.Failed() || read+refused > 1_000_000 {
+			break
+		}
+	}
+	close(done)
+	swapper.Wait()
+}
+
 func TestReadPrivateOtherOwner(t *testing.T) {
 	path := makeFile(t, 0o600)
 	if os.Geteuid() != 0 {
@@ -204,7 +255,7 @@ func TestReadPrivateOtherOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := ReadPrivate(path)
-	wantErr(t, err, "LK-14: belongs to uid 12345, but Sallyport runs as uid 0")
+	wantErr(t, err, "LK-14, LT-13: belongs to uid 12345, but Sallyport runs as uid 0")
 }
 
 func TestReadIsBounded(t *testing.T) {
@@ -220,6 +271,8 @@ func TestReadIsBounded(t *testing.T) {
 	wantErr(t, err, "is larger than 16 MiB")
 }
 
+// LT-15: what everybody can write to says nothing, behind a link either; what
+// everybody can read is told.
 func TestReadOperator(t *testing.T) {
 	for _, tc := range []struct {
 		mode     fs.FileMode
