@@ -38,6 +38,7 @@ func (s *Server) sendOnce(req *http.Request, x *exchange) (*http.Response, error
 	if err := x.inject(out); err != nil {
 		return nil, err
 	}
+	out.Close = bindsConnection(out.Header)
 	if x.body != nil {
 		out = s.offer(out, x)
 	}
@@ -56,6 +57,19 @@ func (s *Server) sendOnce(req *http.Request, x *exchange) (*http.Response, error
 	s.metrics.try(x.providerName(), statusOutcome(resp.StatusCode))
 	s.moved(resp, x)
 	return resp, nil
+}
+
+// bindsConnection reports whether a request authenticates the connection that it
+// comes over, not itself alone (RFC 4559 section 6): whatever else went over that
+// would be taken for the same user's, so nothing else does.
+func bindsConnection(h http.Header) bool {
+	for _, v := range h["Authorization"] {
+		scheme, _, _ := strings.Cut(v, " ")
+		if strings.EqualFold(scheme, "NTLM") || strings.EqualFold(scheme, "Negotiate") {
+			return true
+		}
+	}
+	return false
 }
 
 // via is the provider whose connections are used; nil: those of hosts that no

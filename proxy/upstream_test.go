@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -363,8 +364,10 @@ func TestPoolsByTrust(t *testing.T) {
 	distinct := map[*trustDomain]string{}
 	for name, d := range map[string]*trustDomain{
 		"system roots": a, "own roots": rooted, "other roots": u.domain(&provider.Provider{Roots: pool()}, nil),
-		"networks": u.domain(&provider.Provider{AllowNetworks: loopback}, nil),
-		"proxy":    u.domain(&provider.Provider{UpstreamProxy: proxy}, nil),
+		"networks":            u.domain(&provider.Provider{AllowNetworks: loopback}, nil),
+		"HM-18 a certificate": u.domain(nil, &tls.Certificate{Certificate: [][]byte{{1}}}),
+		"HM-18 another's":     u.domain(nil, &tls.Certificate{Certificate: [][]byte{{2}}}),
+		"proxy":               u.domain(&provider.Provider{UpstreamProxy: proxy}, nil),
 	} {
 		if other, ok := distinct[d]; ok {
 			t.Errorf("%s and %s share connections", name, other)
