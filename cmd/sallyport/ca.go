@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -37,13 +38,26 @@ func (c *cli) ca() (ca *proxy.CA, path string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	for _, w := range ca.Warnings() {
+	for _, w := range caWarnings(ca) {
 		c.warn("%s", w)
 	}
 	if path = cfg.Proxy.CA.CertFile; path == "" {
 		path = filepath.Join(dir, "ca.pem")
 	}
 	return ca, path, nil
+}
+
+// caNotice is how long before its end the CA is warned about.
+const caNotice = 14 * 24 * time.Hour
+
+// caWarnings are what whoever runs the daemon should know of its CA.
+func caWarnings(ca *proxy.CA) []string {
+	warnings := ca.Warnings()
+	if end := ca.NotAfter(); time.Until(end) < caNotice {
+		warnings = append(warnings, "the local CA expires on "+end.UTC().Format("2006-01-02T15:04:05Z")+
+			", and no runner trusts what it signed from then on: replace it, have every client trust the new one, and restart")
+	}
+	return warnings
 }
 
 func (c *cli) caPath() error {

@@ -25,6 +25,7 @@ func (a *app) Reload(context.Context) error {
 		return asFaults(err)
 	}
 	a.log.Info("configuration reloaded", "file", a.cfg.Load().Path)
+	a.warnOfCA()
 	return nil
 }
 

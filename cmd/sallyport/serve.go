@@ -156,10 +156,14 @@ func (a *app) keepLogin(ctx context.Context, group *errgroup.Group) (logout func
 // greet writes what a reader of the log looks for.
 func (a *app) greet(cfg *configs.Config) {
 	a.log.Info("configuration", "file", cfg.Path, "environment", cfg.EnvUsed, "store", cfg.Store.Backend, "state", a.stateDir)
-	for _, w := range a.ca.Warnings() {
+	a.warnOfCA()
+	a.log.Info("listening", "proxy", shown(a.doors.proxy), "admin", shown(a.doors.admin))
+}
+
+func (a *app) warnOfCA() {
+	for _, w := range caWarnings(a.ca) {
 		a.log.Warn(w)
 	}
-	a.log.Info("listening", "proxy", shown(a.doors.proxy), "admin", shown(a.doors.admin))
 }
 
 // wait returns when the daemon is to end: nil on a signal or ctx's end.
