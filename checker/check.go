@@ -98,7 +98,7 @@ func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credent
 	t.rec.pace = func(ctx context.Context) (func(), error) { return c.pace(ctx, p) }
 	t.run(ctx)
 	r := t.report()
-	r.Credential, r.Provider, r.Type = cred.Ref.String(), p.Name, auth.TypeOf(p, cred)
+	r.Credential, r.Provider, r.Type = cred.Ref.String(), p.Name, printable(auth.TypeOf(p, cred))
 	r.Steps, r.CheckedAt = t.rec.taken(), start.UTC().Truncate(time.Millisecond)
 	r.ends, r.version = t.when(r), cred.Version
 	took := c.now().Sub(start)

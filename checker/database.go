@@ -193,7 +193,7 @@ func (r *recorder) note(s Step) {
 	}
 	s.RequestHeaders, s.ResponseHeaders = map[string]string{}, map[string]string{}
 	text := secret.Redact(strings.ToValidUTF8(s.ResponseExcerpt, "\uFFFD"), r.secrets...)
-	s.ResponseExcerpt = strings.ToValidUTF8(text[:min(len(text), maxServerText)], "")
+	s.ResponseExcerpt = within(readable(text), maxServerText)
 	r.steps = append(r.steps, s)
 }
 

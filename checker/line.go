@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/sallyport/sallyport/internal/fault"
 )
@@ -71,10 +70,9 @@ func clipped(text string) string {
 	return strings.ToValidUTF8(text[:maxDetail], "") + " ..."
 }
 
-// saying adds what the provider says of it, in printable characters; nothing to a
-// text that is empty.
+// saying adds what the provider says of it; nothing to a text that is empty.
 func (v verdict) saying(text string) verdict {
-	text = strings.TrimSpace(strings.Map(printable, text))
+	text = strings.TrimSpace(printable(text))
 	if text == "" {
 		return v
 	}
@@ -89,14 +87,6 @@ func (v verdict) saying(text string) verdict {
 	f.Detail = text
 	v.fault = &f
 	return v
-}
-
-// printable gives a space for what a terminal would obey.
-func printable(r rune) rune {
-	if !unicode.IsPrint(r) || r == unicode.ReplacementChar {
-		return ' '
-	}
-	return r
 }
 
 // weight orders the verdicts of one report.

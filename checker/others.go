@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -30,12 +31,22 @@ func within(s string, limit int) string {
 	return s[:limit]
 }
 
-// readable gives text without what a terminal would obey.
+// printable gives a line in which a space stands for what a terminal would obey.
+func printable(s string) string { return strings.Map(visible, s) }
+
+// readable is printable for a text of several lines.
 func readable(s string) string {
 	return strings.Map(func(c rune) rune {
-		if c == '\n' || c == '\t' || c == utf8.RuneError {
+		if c == '\n' || c == '\t' {
 			return c
 		}
-		return printable(c)
+		return visible(c)
 	}, s)
+}
+
+func visible(c rune) rune {
+	if !unicode.IsPrint(c) {
+		return ' '
+	}
+	return c
 }

@@ -157,7 +157,8 @@ func (r *recorder) taken() []Step {
 	return append([]Step{}, r.steps...)
 }
 
-// redact replaces our secrets in s.
+// redact gives s as a report may hold it: without our secrets, and on one line that
+// steers no terminal.
 func (r *recorder) redact(s string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -167,16 +168,16 @@ func (r *recorder) redact(s string) string {
 // partial is a key as some providers quote it: stars for the most of it.
 var partial = regexp.MustCompile(`[0-9A-Za-z_-]*\*{3,}[0-9A-Za-z_-]*`)
 
-// hide replaces our secrets in s, and keys of which it shows a part.
+// hide replaces our secrets in s, keys of which it shows a part, and what is not printable.
 func (r *recorder) hide(s string) string {
-	return partial.ReplaceAllString(secret.Redact(s, r.secrets...), secret.Redacted)
+	return printable(partial.ReplaceAllString(secret.Redact(s, r.secrets...), secret.Redacted))
 }
 
 // url gives u without its user information and our secrets.
 func (r *recorder) url(u *url.URL) string {
 	v := *u
 	v.User = nil
-	return secret.Redact(v.String(), r.secrets...)
+	return printable(secret.Redact(v.String(), r.secrets...))
 }
 
 // hides reports whether the values of a request header field are ours.

@@ -69,7 +69,7 @@ func samples() []*checker.Report {
 		},
 		{
 			Credential: "acme/production/github/main", Provider: "github", Type: "bearer", Status: checker.OK,
-			Account: &checker.Account{Login: "octo\x1b[2Jcat", Kind: "User"}, Checks: line(checker.OK, "the provider answered 200 OK"),
+			Account: &checker.Account{Login: "octocat", Kind: "User"}, Checks: line(checker.OK, "the provider answered 200 OK"),
 			ExpiresAt: &expires, CheckedAt: at, TookMS: 12,
 			Steps: []checker.Step{{
 				Name: "verify", Method: "GET", URL: "https://api.github.com/user", Status: 200, TookMS: 11,

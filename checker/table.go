@@ -9,7 +9,6 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/sallyport/sallyport/internal/fault"
 )
@@ -30,7 +29,7 @@ func WriteTable(w io.Writer, reports []*Report, tty bool) error {
 	names := checksOf(reports)
 	fmt.Fprintf(t, "CREDENTIAL\tTYPE\tSTATUS\t%sACCOUNT\n", headings(names))
 	for _, r := range reports {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s%s\n", r.Credential, cmp.Or(clean(r.Type), "-"), mark(r.Status, string(r.Status), tty), r.cells(names, tty), r.who())
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s%s\n", r.Credential, cmp.Or(r.Type, "-"), mark(r.Status, string(r.Status), tty), r.cells(names, tty), r.who())
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -101,7 +100,7 @@ func (r *Report) who() string {
 	if r.Account == nil {
 		return "-"
 	}
-	return clean(strings.TrimSpace(r.Account.Login + " " + r.Account.Kind))
+	return strings.TrimSpace(r.Account.Login + " " + r.Account.Kind)
 }
 
 // actors in words.
@@ -118,18 +117,18 @@ func (r *Report) explain(b *strings.Builder, tty bool) {
 	fmt.Fprintf(b, "\n%s: %s\n", r.Credential, mark(r.Status, string(r.Status), tty))
 	for _, l := range r.Checks {
 		if l.Status != OK {
-			fmt.Fprintf(b, "  %s: %s\n", l.Name, clean(l.Detail))
+			fmt.Fprintf(b, "  %s: %s\n", l.Name, l.Detail)
 		}
 	}
 	if r.Fault == nil {
 		return
 	}
-	fmt.Fprintf(b, "  cause: %s\n", clean(r.Fault.Cause))
+	fmt.Fprintf(b, "  cause: %s\n", r.Fault.Cause)
 	if d := r.Fault.Detail; d != "" && !slices.ContainsFunc(r.Checks, func(l Line) bool { return strings.Contains(l.Detail, d) }) {
-		fmt.Fprintf(b, "  detail: %s\n", clean(d))
+		fmt.Fprintf(b, "  detail: %s\n", d)
 	}
 	for _, line := range r.Fault.Remedy {
-		fmt.Fprintf(b, "  remedy: %s\n", clean(line))
+		fmt.Fprintf(b, "  remedy: %s\n", line)
 	}
 	if who := actors[r.Fault.Actor]; who != "" {
 		fmt.Fprintf(b, "  acts: %s\n", who)
@@ -156,16 +155,6 @@ func mark(s Status, word string, tty bool) string {
 		return word
 	}
 	return marks[s] + word
-}
-
-// clean keeps what a provider wrote from steering the terminal.
-func clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == unicode.ReplacementChar {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 // ExitCode of a command that shows the reports: 0 all ok, 1 a warning, 2 an
