@@ -103,10 +103,8 @@ func askScoped(ctx context.Context, a *asker, first reply, kind githubKind) {
 	githubProjects(a, a.get(ctx, githubRepos+"&per_page=1"))
 }
 
-// listed splits a field that lists names with commas between them.
-func listed(h http.Header, field string) []string {
-	return short(strings.FieldsFunc(strings.Join(h.Values(field), ","), func(c rune) bool { return c == ',' || c == ' ' }))
-}
+// listed gives the names that a field lists.
+func listed(h http.Header, field string) []string { return short(provider.Listed(h, field)) }
 
 // githubProjects judges how many repositories there are by a list with one on a
 // page. What single sign-on keeps back is not among them.

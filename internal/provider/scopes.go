@@ -44,17 +44,18 @@ var GitHubScopes = Contains(map[string][]string{
 // ungranted reports whether an answer of GitHub names scopes that would open what
 // was asked for, of which the token has none: any one of them would do.
 func ungranted(h http.Header) bool {
-	granted, told := h["X-Oauth-Scopes"]
-	accepted := scopesIn(h["X-Accepted-Oauth-Scopes"])
-	if !told || len(accepted) == 0 {
+	accepted := Listed(h, "X-Accepted-Oauth-Scopes")
+	if _, told := h["X-Oauth-Scopes"]; !told || len(accepted) == 0 {
 		return false
 	}
-	return !slices.ContainsFunc(scopesIn(granted), func(s string) bool {
-		return slices.Contains(accepted, s) || slices.ContainsFunc(GitHubScopes(s), func(part string) bool { return slices.Contains(accepted, part) })
+	would := func(scope string) bool { return slices.Contains(accepted, scope) }
+	return !slices.ContainsFunc(Listed(h, "X-Oauth-Scopes"), func(scope string) bool {
+		return would(scope) || slices.ContainsFunc(GitHubScopes(scope), would)
 	})
 }
 
-// scopesIn splits the values of a field that lists scopes with commas between.
-func scopesIn(values []string) []string {
-	return strings.FieldsFunc(strings.Join(values, ","), func(c rune) bool { return c == ',' || c == ' ' })
+// Listed gives the names of a field that lists them with commas or spaces between;
+// nil: there are none.
+func Listed(h http.Header, field string) []string {
+	return strings.FieldsFunc(strings.Join(h.Values(field), ","), func(c rune) bool { return c == ',' || c == ' ' })
 }
