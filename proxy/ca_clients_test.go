@@ -207,7 +207,7 @@ func tunnelHandshake(t *testing.T, client, server *tls.Config) tls.ConnectionSta
 	t.Helper()
 	near, far := net.Pipe()
 	for _, end := range []net.Conn{near, far} {
-		_ = end.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = end.SetDeadline(time.Now().Add(time.Minute))
 	}
 	done := make(chan struct{})
 	go func() {

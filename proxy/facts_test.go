@@ -31,7 +31,7 @@ func factGate(t *testing.T, handle func(host string, ctx *goproxy.ProxyCtx) (*go
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := io.WriteString(c, "CONNECT api.test:443 HTTP/1.1\r\nHost: other.test\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ const (
 // waits until somebody has judged that answer.
 type offer struct {
 	ours bool            // the runner did not ask for it
+	word time.Duration   // how long the upstream's is waited for
 	gone <-chan struct{} // closed when the exchange is over
 	late func()          // called once if the upstream let the time pass
 
@@ -49,7 +50,7 @@ func (s *Server) offer(out *http.Request, x *exchange) *http.Request {
 	}
 	host := out.URL.Host
 	o := &offer{
-		ours: !asked, gone: out.Context().Done(), late: func() { s.deaf.add(host) },
+		ours: !asked, word: x.st.Upstream.word, gone: out.Context().Done(), late: func() { s.deaf.add(host) },
 		wanted: make(chan struct{}), over: make(chan struct{}),
 	}
 	if o.ours {
@@ -152,7 +153,7 @@ func (o *offer) ready() bool {
 	if since.IsZero() { // net/http looks at the first byte before the header
 		return true
 	}
-	if !wanted && time.Since(since) >= continueTimeout {
+	if !wanted && time.Since(since) >= o.word {
 		o.late()
 		o.want()
 	}

@@ -239,6 +239,7 @@ func TestLargeBodyIsOfferedToNginxOverHTTP2(t *testing.T) {
 			AllowCleartext: true, Limits: provider.Limits{MaxWait: -1}, Fingerprint: "1", OAuth2: provider.OAuth2{TokenURL: tk.URL + "/token", ClientAuth: "basic"},
 		})
 	})
+	r.config.Upstream.word = 5 * time.Second
 	got := r.upload("https://"+addr, large)
 	if got.StatusCode != 200 || got.body != fmt.Sprint(large, " bytes") || got.Header.Get("X-Upstream-Proto") != "HTTP/2.0" {
 		t.Fatalf("RS-08: %d %s over %s", got.StatusCode, got.body, got.Header.Get("X-Upstream-Proto"))
@@ -250,7 +251,7 @@ func TestLargeBodyIsOfferedToNginxOverHTTP2(t *testing.T) {
 	if got := r.upload("https://"+addr, large); got.StatusCode != 200 {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > r.config.Upstream.word {
 		t.Errorf("the second body took %v", took)
 	}
 	if u.is(t, "RS-08: behind nginx", "at-2, at-2", large, large); tk.given.Load() != 2 {
@@ -327,12 +328,13 @@ func TestDeafUpstreamIsRemembered(t *testing.T) {
 	want := newest("at-1")
 	addr := deafServer(t, &u, byToken(want), never)
 	r, _ := plainRig(t, addr)
+	r.config.Upstream.word = 4 * time.Second // two bodies take less on any machine
 	url := "http://" + addr + "/"
 	start := time.Now()
 	if got := r.upload(url, large); got.StatusCode != 200 {
 		t.Fatalf("%d %s", got.StatusCode, got.body)
 	}
-	if took := time.Since(start); took < continueTimeout {
+	if took := time.Since(start); took < r.config.Upstream.word {
 		t.Errorf("the body was sent after %v", took)
 	}
 	u.is(t, "offered", "at-1 100-continue", large)
@@ -345,7 +347,7 @@ func TestDeafUpstreamIsRemembered(t *testing.T) {
 	if got := r.upload(url, large); got.StatusCode != 200 {
 		t.Errorf("after the refresh: %d", got.StatusCode)
 	}
-	if took := time.Since(start); took > 2*continueTimeout {
+	if took := time.Since(start); took > 2*r.config.Upstream.word {
 		t.Errorf("two bodies took %v to be sent, as if each had been offered", took)
 	}
 	u.is(t, "remembered", "at-1, at-2", large, large)
@@ -556,12 +558,12 @@ func TestRunnerLeavesItsOffer(t *testing.T) {
 	var u uploads
 	hold := make(chan struct{})
 	defer close(hold)
-	addr := deafServer(t, &u, byToken(newest("at-1")), func(*http.Request) string { <-hold; return hangUp })
-	r, _ := plainRig(t, addr)
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	addr := deafServer(t, &u, byToken(newest("at-1")), func(*http.Request) string { cancel(); <-hold; return hangUp })
+	r, _ := plainRig(t, addr)
 	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr, io.LimitReader(blank{}, large))
 	req.ContentLength = large
-	time.AfterFunc(200*time.Millisecond, cancel)
 	if _, err := r.client(false).Do(req); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
@@ -570,7 +572,7 @@ func TestRunnerLeavesItsOffer(t *testing.T) {
 
 func newTestOffer(gone chan struct{}) (*offer, *atomic.Int64) {
 	late := new(atomic.Int64)
-	return &offer{ours: true, gone: gone, late: func() { late.Add(1) }, wanted: make(chan struct{}), over: make(chan struct{})}, late
+	return &offer{ours: true, word: continueTimeout, gone: gone, late: func() { late.Add(1) }, wanted: make(chan struct{}), over: make(chan struct{})}, late
 }
 
 func TestOfferIsReadOnce(t *testing.T) {

@@ -138,7 +138,7 @@ func newRig(t testing.TB, h http.HandlerFunc, change ...func(*rig)) *rig {
 	r.config = Config{
 		Callers: []Caller{{Name: "orders", Workspace: "default", Environment: "production", TokenSHA256: sha256.Sum256([]byte("tok"))}},
 		Upstream: NewUpstream(UpstreamOptions{
-			AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Resolver: everywhere{}, Roots: roots, Timeout: 5 * time.Second,
+			AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Resolver: everywhere{}, Roots: roots, Timeout: 30 * time.Second,
 		}),
 		ReplayLimit: 1 << 20, CacheTTL: time.Minute, Limits: provider.Limits{MaxWait: time.Second},
 		Retry: Retry{Attempts: 3, Base: time.Millisecond, Max: 50 * time.Millisecond, Budget: 0.2},
@@ -149,6 +149,9 @@ func newRig(t testing.TB, h http.HandlerFunc, change ...func(*rig)) *rig {
 	})
 	for _, c := range change {
 		c(r)
+	}
+	if r.config.Upstream != nil {
+		r.config.Upstream.word = 30 * time.Second // a busy machine's upstreams take their time too
 	}
 	r.start()
 	return r
@@ -264,12 +267,15 @@ func (r *rig) dial() *wire {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(15 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
 	return &wire{t: r.t, Conn: c, r: bufio.NewReader(c)}
 }
 
 // tunnel opens a CONNECT to the authority and TLS with that SNI inside.
-func (r *rig) tunnel(authority, sni string) *wire {
+func (r *rig) tunnel(authority, sni string) *wire { return r.tunnelOf(authority, sni, "http/1.1") }
+
+// tunnelOf speaks the protocol inside, as ALPN calls it.
+func (r *rig) tunnelOf(authority, sni, protocol string) *wire {
 	r.t.Helper()
 	w := r.dial()
 	w.send("CONNECT %s HTTP/1.1\r\nHost: %s\r\nProxy-Authorization: Basic %s\r\n\r\n", authority, authority, auth64)
@@ -279,7 +285,7 @@ func (r *rig) tunnel(authority, sni string) *wire {
 	host, _, _ := net.SplitHostPort(authority)
 	verify := host
 	tc := tls.Client(w.Conn, &tls.Config{
-		ServerName: sni, RootCAs: r.roots, NextProtos: []string{"http/1.1"}, InsecureSkipVerify: true,
+		ServerName: sni, RootCAs: r.roots, NextProtos: []string{protocol}, InsecureSkipVerify: true,
 		VerifyConnection: func(cs tls.ConnectionState) error {
 			_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: r.roots, DNSName: verify})
 			return err
@@ -383,7 +389,7 @@ func within[T any](t testing.TB, c <-chan T, what string) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Errorf("%s: nothing happened for 20 s", what)
 	}
 	return v

@@ -254,7 +254,7 @@ func TestWebSocket(t *testing.T) {
 		}
 		_ = c.Close(websocket.StatusNormalClosure, "")
 	})
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, _, err := websocket.Dial(ctx, "wss://"+r.upstream.authority+"/ws", &websocket.DialOptions{HTTPClient: r.client(false)})
 	if err != nil {
@@ -343,12 +343,13 @@ func TestAnswersPassUntouched(t *testing.T) {
 func TestUpstreamIsCancelledWhenTheRunnerLeaves(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
 		gone := make(chan struct{})
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
 		r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
+			cancel()
 			<-r.Context().Done()
 			close(gone)
 		})
-		ctx, cancel := context.WithCancel(context.Background())
-		time.AfterFunc(200*time.Millisecond, cancel)
 		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, r.url("/"), nil)
 		if resp, err := r.client(h2).Do(req); err == nil {
 			resp.Body.Close()
@@ -356,7 +357,7 @@ func TestUpstreamIsCancelledWhenTheRunnerLeaves(t *testing.T) {
 		}
 		select {
 		case <-gone:
-		case <-time.After(3 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Errorf("GP-13 h2=%v: the upstream's request goes on after the runner has left", h2)
 		}
 		waitFor(t, func() bool { return strings.Contains(r.log.String(), "outcome=canceled") })
@@ -431,11 +432,11 @@ func TestProblemsNameWhatHappened(t *testing.T) {
 
 func waitFor(t *testing.T, ok func() bool) {
 	t.Helper()
-	for range 300 {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
 		if ok() {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Error("what was waited for did not happen in 3 s")
+	t.Error("what was waited for did not happen in 30 s")
 }

@@ -123,7 +123,7 @@ func TestHalfClosedRunner(t *testing.T) {
 	r := newRig(t, func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-r.Context().Done():
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 		}
 	})
 	w := r.dial()

@@ -47,7 +47,8 @@ type UpstreamOptions struct {
 // Upstream makes the connections to upstreams: pooled, verified, guarded.
 type Upstream struct {
 	options UpstreamOptions
-	guard   dialGuard // without a provider's networks
+	guard   dialGuard     // without a provider's networks
+	word    time.Duration // how long an upstream's word on an offered body is waited for
 
 	mu      sync.Mutex
 	domains *lru.Cache[domainKey, *trustDomain]
@@ -77,7 +78,7 @@ func NewUpstream(o UpstreamOptions) *Upstream {
 	if o.Resolver == nil {
 		o.Resolver = systemResolver()
 	}
-	u := &Upstream{options: o, guard: dialGuard{
+	u := &Upstream{options: o, word: continueTimeout, guard: dialGuard{
 		allow: o.AllowNetworks, own: o.Own, local: machineAddresses,
 		vault: newVaultAddress(o.VaultAuthority, o.VaultOwned, o.Resolver),
 	}}
@@ -138,11 +139,12 @@ type domainSettings struct {
 	proxy      *url.URL
 	proxyRoots *x509.CertPool // of an https proxy
 	timeout    time.Duration
+	word       time.Duration // on an offered body
 	dialer     guardedDialer
 }
 
 func (u *Upstream) settings(p *provider.Provider, cert *tls.Certificate) domainSettings {
-	s := domainSettings{roots: u.options.Roots, cert: cert, proxy: u.options.Proxy, proxyRoots: u.options.Roots, timeout: u.options.Timeout}
+	s := domainSettings{roots: u.options.Roots, cert: cert, proxy: u.options.Proxy, proxyRoots: u.options.Roots, timeout: u.options.Timeout, word: u.word}
 	guard := u.guard
 	if p != nil {
 		if p.Roots != nil {

@@ -12,10 +12,10 @@ import (
 // A request of a Client that says Close never goes over a connection that was
 // used before, and its answer may come later than the time of upstreams.
 func TestClientOfItsOwnConnection(t *testing.T) {
-	const limit = 50 * time.Millisecond
+	const limit = time.Second
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost {
-			time.Sleep(3 * limit)
+			time.Sleep(2 * limit)
 		}
 	}))
 	defer server.Close()
@@ -35,7 +35,7 @@ func TestClientOfItsOwnConnection(t *testing.T) {
 		}
 		return reused, err
 	}
-	for range 3 {
+	for range 2 {
 		if _, err := send(http.MethodGet, false); err != nil {
 			t.Fatal(err)
 		}

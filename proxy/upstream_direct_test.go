@@ -57,7 +57,7 @@ func newScript(t *testing.T, serve func(conn int64, n int, w net.Conn, r *http.R
 			id := s.conns.Add(1)
 			wg.Go(func() {
 				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(time.Minute))
 				b := bufio.NewReader(c)
 				for n := 1; ; n++ {
 					r, err := http.ReadRequest(b)
@@ -72,7 +72,7 @@ func newScript(t *testing.T, serve func(conn int64, n int, w net.Conn, r *http.R
 }
 
 func testDirect(t *testing.T) *direct {
-	d := newDirect(&domainSettings{timeout: 2 * time.Second})
+	d := newDirect(&domainSettings{timeout: 30 * time.Second})
 	d.dial = (&net.Dialer{}).DialContext
 	t.Cleanup(func() { d.close(time.Now().Add(time.Hour)) })
 	return d
@@ -165,18 +165,23 @@ func TestDirectFaults(t *testing.T) {
 func TestDirectLeavesBadConnections(t *testing.T) {
 	for name, after := range map[string]string{"closed": "", "SM-15 unasked answer": "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"} {
 		t.Run(name, func(t *testing.T) {
-			d := testDirect(t)
+			d, came := testDirect(t), make(chan bool, 3)
 			s := newScript(t, func(_ int64, _ int, w net.Conn, _ *http.Request) bool {
 				_, _ = io.WriteString(w, okAnswer)
 				time.Sleep(30 * time.Millisecond) // so that it comes apart from the answer
+				if after == "" {
+					_ = w.Close()
+				}
 				_, _ = io.WriteString(w, after)
+				came <- true
 				return after != ""
 			})
 			for range 3 {
 				if _, body, err := directGet(t.Context(), d, "GET", "http://"+s.Addr().String()+"/"); err != nil || body != "ok" {
 					t.Fatalf("%q, %v", body, err)
 				}
-				time.Sleep(80 * time.Millisecond)
+				within(t, came, "what comes after the answer")
+				time.Sleep(20 * time.Millisecond)
 			}
 			if s.conns.Load() != 3 {
 				t.Errorf("%d connections, want 3", s.conns.Load())
@@ -207,6 +212,7 @@ func TestDirectTriesADeadConnectionAnew(t *testing.T) {
 
 func TestDirectEnds(t *testing.T) {
 	d := testDirect(t)
+	d.timeout = 4 * time.Second
 	s := newScript(t, func(_ int64, _ int, w net.Conn, r *http.Request) bool {
 		if r.URL.Path == "/body" {
 			_, _ = io.WriteString(w, "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok")
@@ -220,7 +226,7 @@ func TestDirectEnds(t *testing.T) {
 		start := time.Now()
 		_, _, err := directGet(ctx, d, "GET", url+path)
 		cancel()
-		if err == nil || time.Since(start) > time.Second {
+		if err == nil || time.Since(start) > 3*time.Second {
 			t.Errorf("%s: %v after %v", path, err, time.Since(start))
 		}
 	}
@@ -309,7 +315,7 @@ func TestDirectLongRequests(t *testing.T) {
 		return true
 	})
 	d := testDirect(t)
-	d.timeout = 200 * time.Millisecond
+	d.timeout = time.Second
 	for i := range 3 {
 		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.Addr().String()+"/", nil)
 		if i != 1 {
@@ -320,7 +326,7 @@ func TestDirectLongRequests(t *testing.T) {
 			t.Fatalf("request %d: %v", i, err)
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)
-		time.Sleep(300 * time.Millisecond)
+		time.Sleep(1200 * time.Millisecond)
 	}
 	if s.conns.Load() != 1 {
 		t.Errorf("%d connections, want 1", s.conns.Load())

@@ -191,7 +191,7 @@ func TestTransportGuarded(t *testing.T) {
 }
 
 func TestHeaderTimeout(t *testing.T) {
-	const limit = 800 * time.Millisecond
+	const limit = 1500 * time.Millisecond
 	for name, h2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -293,7 +293,7 @@ func TestUpgrade(t *testing.T) {
 		line, _ := rw.ReadString('\n')
 		_, _ = io.WriteString(conn, line)
 	})
-	const limit = 300 * time.Millisecond
+	const limit = 1500 * time.Millisecond
 	rt := openUpstream(t, UpstreamOptions{Timeout: limit}, s).Transport(nil, nil)
 	mustSend(t, rt, "GET", s.URL, nil) // an h2 connection is in the pool
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL, nil)
@@ -311,7 +311,7 @@ func TestUpgrade(t *testing.T) {
 		t.Fatalf("the body of a 101 is %T, not to be written", resp.Body)
 	}
 	defer rw.Close()
-	time.Sleep(2 * limit) // quiet for longer than the header may take
+	time.Sleep(limit * 3 / 2) // quiet for longer than the header may take
 	if _, err := io.WriteString(rw, "hello\n"); err != nil {
 		t.Fatal(err)
 	}

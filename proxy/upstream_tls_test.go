@@ -80,7 +80,7 @@ func countingTLS(t testing.TB, config *tls.Config) (port string, got *atomic.Int
 			go func() {
 				defer conn.Close()
 				secure := tls.Server(conn, config)
-				_ = secure.SetDeadline(time.Now().Add(10 * time.Second))
+				_ = secure.SetDeadline(time.Now().Add(time.Minute))
 				n, _ := secure.Read(make([]byte, 4096))
 				got.Add(int64(n))
 				if n > 0 {

@@ -51,7 +51,7 @@ func newTransport(s domainSettings) *http.Transport {
 		MaxIdleConnsPerHost:    maxIdlePerHost,
 		IdleConnTimeout:        pooledFor,
 		ResponseHeaderTimeout:  s.timeout,
-		ExpectContinueTimeout:  continueTimeout,
+		ExpectContinueTimeout:  s.word,
 		MaxResponseHeaderBytes: maxResponseHeader,
 		DisableCompression:     true,
 		ForceAttemptHTTP2:      true,
