@@ -311,7 +311,7 @@ func TestGrantOf(t *testing.T) {
 		if _, err := src.Injector(t.Context()); err != nil { // its access token lives
 			t.Error(err)
 		}
-		if st := src.Status(); !errors.Is(st.LastError, fault.ReauthorizationRequired) || !st.NextRefresh.IsZero() {
+		if st := src.Status(); !errors.Is(st.LastError, fault.ReauthorizationRequired) || st.FailedAt.IsZero() || !st.NextRefresh.IsZero() {
 			t.Errorf("the source of a dead grant says %+v", st)
 		}
 		c := k.stored(t)

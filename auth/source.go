@@ -61,6 +61,7 @@ type SourceStatus struct {
 	NextRefresh time.Time    // of a token; zero: none is planned
 	GrantEnds   time.Time    // of the refresh token or the certificate; zero: not known, or a token can be had without it
 	LastError   *fault.Fault // of the last reading or minting, or that the grant is dead; nil: it worked
+	FailedAt    time.Time    // when LastError was found last; zero: there is none
 }
 
 // NewSource makes a source. It reads nothing and starts nothing until it is used.
@@ -196,9 +197,12 @@ func (s *Source) Tick(now time.Time) {
 func (s *Source) Status() SourceStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := SourceStatus{LastRefresh: s.lastMint, LastError: s.storeFault}
-	if s.mintFault != nil {
-		st.LastError = s.mintFault
+	st := SourceStatus{LastRefresh: s.lastMint}
+	switch {
+	case s.mintFault != nil:
+		st.LastError, st.FailedAt = s.mintFault, s.failedMint
+	case s.storeFault != nil:
+		st.LastError, st.FailedAt = s.storeFault, s.failedRead
 	}
 	dead := s.mintFault != nil && s.mintFault.Code == fault.ReauthorizationRequired
 	if s.record != nil {
@@ -206,7 +210,7 @@ func (s *Source) Status() SourceStatus {
 		st.Type, st.Version = TypeOf(s.o.Provider, s.record), s.record.Version
 		st.LastRefresh, st.GrantEnds = later(s.lastMint, g.Made), g.Ends
 		if g.Dead != nil && !dead {
-			dead, st.LastError = true, g.Dead
+			dead, st.LastError, st.FailedAt = true, g.Dead, s.read
 		}
 	}
 	if s.injector != nil && !s.injector.Ends.IsZero() {

@@ -148,8 +148,8 @@ func TestSourceOutlivesStore(t *testing.T) {
 			get(t, s)
 			synctest.Wait()
 		}
-		if f := s.Status().LastError; f == nil || f.Code != fault.VaultUnreachable {
-			t.Errorf("LastError = %v, want vault_unreachable", f)
+		if st := s.Status(); st.LastError == nil || st.LastError.Code != fault.VaultUnreachable || !st.FailedAt.Equal(time.Now()) {
+			t.Errorf("LastError = %v, found at %v; want vault_unreachable, now", st.LastError, st.FailedAt)
 		}
 		time.Sleep(time.Minute)
 		refused(t, s, fault.VaultUnreachable)
@@ -163,8 +163,8 @@ func TestSourceOutlivesStore(t *testing.T) {
 		store.Fail(nil)
 		time.Sleep(time.Second)
 		get(t, s)
-		if f := s.Status().LastError; f != nil {
-			t.Errorf("LastError = %v after it worked again", f)
+		if st := s.Status(); st.LastError != nil || !st.FailedAt.IsZero() {
+			t.Errorf("LastError = %v, found at %v, after it worked again", st.LastError, st.FailedAt)
 		}
 	})
 }

@@ -34,12 +34,13 @@ type state struct {
 	told, heard int  // how often s was told something; how much of it the last flight knew
 	rejected    bool // the upstream refused injector, and no flight has dealt with it
 
-	storeFault, mintFault *fault.Fault // of the last reading, of the last minting; nil: it worked
-	retryRead, retryMint  time.Time    // no earlier try than these
-	mints                 int          // failed mintings in a row
-	rereads               int          // readings in a row that a refusal led to and that brought nothing
-	rereadAfter           time.Time    // a refusal before this leads to nothing
-	forced                time.Time    // last refresh that a refusal led to
+	storeFault, mintFault  *fault.Fault // of the last reading, of the last minting; nil: it worked
+	failedRead, failedMint time.Time    // when these were found
+	retryRead, retryMint   time.Time    // no earlier try than these
+	mints                  int          // failed mintings in a row
+	rereads                int          // readings in a row that a refusal led to and that brought nothing
+	rereadAfter            time.Time    // a refusal before this leads to nothing
+	forced                 time.Time    // last refresh that a refusal led to
 }
 
 // renewal is when a token's successor is to be made; Expiry must be set. Tokens
@@ -187,9 +188,9 @@ func (s *Source) settle(j job, o outcome, now time.Time) {
 	case o.gone:
 		s.record, s.injector = nil, nil
 		s.storeFault, s.mintFault = o.storeFault, nil
-		s.retryRead = now.Add(readPause)
+		s.failedRead, s.retryRead = now, now.Add(readPause)
 	case o.storeFault != nil:
-		s.storeFault, s.retryRead = o.storeFault, now.Add(readPause)
+		s.storeFault, s.failedRead, s.retryRead = o.storeFault, now, now.Add(readPause)
 	default:
 		s.record, s.read = o.record, j.start
 		s.storeFault, s.retryRead = nil, time.Time{}
@@ -216,7 +217,7 @@ func (s *Source) settleMint(j job, o outcome, now time.Time) {
 		}
 	case o.mintFault != nil:
 		s.mints++
-		s.mintFault, s.retryMint = o.mintFault, now.Add(pause(s.mints, o.mintFault.RetryAfter))
+		s.mintFault, s.failedMint, s.retryMint = o.mintFault, now, now.Add(pause(s.mints, o.mintFault.RetryAfter))
 	}
 	if s.mintFault != nil {
 		next := now.Add(readPause) // the record may be mended before the next minting is due

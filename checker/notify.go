@@ -198,7 +198,7 @@ func (n *Notifier) look() {
 // note takes note of one credential.
 func (n *Notifier) note(ref string, u Use, rep *Report) (changed bool) {
 	s, t := see(u, rep), n.troubles[ref]
-	byUse := !u.outdated(rep) && Standing(u.Fault, nil).broken()
+	byUse := Standing(u.Stands(rep), nil).broken()
 	switch {
 	case s.Status.broken() && t != nil && t.Broken:
 		if t.Seen = s; !byUse {

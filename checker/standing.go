@@ -13,6 +13,7 @@ const Reauthorize Status = "reauthorization_required"
 // Use is what the use of a credential has shown.
 type Use struct {
 	Fault   *fault.Fault // of the last use; nil: it was good, or there was none
+	At      time.Time    // when Fault was seen last; zero: there is none
 	Ends    time.Time    // when somebody must act; zero: not known, or never
 	Type    string       // of the credential; empty: not known
 	Version int          // of the record that was used; 0: not known
@@ -21,17 +22,17 @@ type Use struct {
 
 // standing is the status of a credential by its use and its last report, which may
 // be nil.
-func (u Use) standing(rep *Report) Status {
-	if u.outdated(rep) {
-		return Standing(nil, rep)
-	}
-	return Standing(u.Fault, rep)
-}
+func (u Use) standing(rep *Report) Status { return Standing(u.Stands(rep), rep) }
 
-// outdated reports whether the use was of an earlier record than was checked:
-// somebody may have mended it since.
-func (u Use) outdated(rep *Report) bool {
-	return rep != nil && u.Version != 0 && rep.version > u.Version
+// Stands gives the fault of the use, unless another record was checked since, which
+// somebody may have mended. rep may be nil. Versions tell that records differ, not
+// which one is newer: KV version 1 has none, and version 2 begins anew where a secret
+// was removed for good.
+func (u Use) Stands(rep *Report) *fault.Fault {
+	if rep != nil && u.Version != 0 && rep.version != 0 && rep.version != u.Version && rep.CheckedAt.After(u.At) {
+		return nil
+	}
+	return u.Fault
 }
 
 // Taken reports whether the check has shown that the provider takes the credential,

@@ -45,7 +45,7 @@ func see(u Use, rep *Report) sight {
 	}
 	switch {
 	case !s.Status.broken():
-	case !u.outdated(rep) && Standing(u.Fault, nil).broken():
+	case Standing(u.Stands(rep), nil).broken():
 		s.Fault = NewFault(u.Fault)
 	default:
 		s.Fault = rep.Fault

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/sallyport/sallyport/admin"
 	"github.com/sallyport/sallyport/auth"
@@ -73,17 +74,16 @@ func (a *app) Status(c *credential.Credential) admin.Status {
 		g := auth.GrantOf(p, c)
 		out.LastRefresh, out.LastError = g.Made, g.Dead
 	}
-	if s, ok := a.proxy.Status(c.Ref); ok {
-		out.ExpiresAt, out.NextRefresh = s.ExpiresAt, s.NextRefresh
-		if s.LastRefresh.After(out.LastRefresh) {
-			out.LastRefresh = s.LastRefresh
-		}
-		if out.LastError == nil && !outdated(s, c) {
-			out.LastError = s.LastError
-		}
+	s, _ := a.proxy.Status(c.Ref)
+	out.ExpiresAt, out.NextRefresh = s.ExpiresAt, s.NextRefresh
+	if s.LastRefresh.After(out.LastRefresh) {
+		out.LastRefresh = s.LastRefresh
+	}
+	if reauthorized(s, c) {
+		s.LastError = nil
 	}
 	if out.LastError == nil {
-		out.LastError = a.rejection(c.Ref)
+		out.LastError = a.use(c.Ref, s).Stands(a.history.Last(c.Ref.String()))
 	}
 	for _, u := range a.proxy.Uses(c.Ref) {
 		if u.Last.After(out.LastUsed) {
@@ -93,34 +93,40 @@ func (a *app) Status(c *credential.Credential) admin.Status {
 	return out
 }
 
-// outdated reports whether a source's verdict on its grant is about an earlier
-// record: somebody has authorized it again.
-func outdated(s auth.SourceStatus, c *credential.Credential) bool {
+// reauthorized reports whether a source's verdict on its grant is about another
+// record than the one that was read now: somebody has authorized it again.
+func reauthorized(s auth.SourceStatus, c *credential.Credential) bool {
 	return s.LastError != nil && errors.Is(s.LastError, fault.ReauthorizationRequired) && s.Version != c.Version
 }
 
 // rejection gives the fault of a credential that its provider has refused and not
-// taken since, in a request or in a check; nil: there is none.
-func (a *app) rejection(ref credential.Ref) *fault.Fault {
+// taken since, in a request or in a check, and when it did last; nil: there is none.
+func (a *app) rejection(ref credential.Ref) (*fault.Fault, time.Time) {
 	r, ok := a.proxy.Rejection(ref)
 	if !ok {
-		return nil
+		return nil, time.Time{}
 	}
 	if last := a.history.Last(ref.String()); last != nil && last.Taken() && last.CheckedAt.After(r.Last) {
-		return nil
+		return nil, time.Time{}
 	}
-	return r.Fault
+	return r.Fault, r.Last
 }
 
 // uses gives what the use of credentials has shown, besides their checks.
 func (a *app) uses() map[string]checker.Use {
 	all := map[string]checker.Use{}
 	for ref, s := range a.proxy.Statuses() {
-		u := checker.Use{Fault: s.LastError, Ends: s.GrantEnds, Type: s.Type, Version: s.Version, Good: a.proxy.LastGood(ref)}
-		if u.Fault == nil {
-			u.Fault = a.rejection(ref)
-		}
-		all[ref.String()] = u
+		all[ref.String()] = a.use(ref, s)
 	}
 	return all
+}
+
+// use gives what the use of a credential has shown. s is of its source; the zero one
+// where there is none.
+func (a *app) use(ref credential.Ref, s auth.SourceStatus) checker.Use {
+	u := checker.Use{Fault: s.LastError, At: s.FailedAt, Ends: s.GrantEnds, Type: s.Type, Version: s.Version, Good: a.proxy.LastGood(ref)}
+	if u.Fault == nil {
+		u.Fault, u.At = a.rejection(ref)
+	}
+	return u
 }
