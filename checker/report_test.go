@@ -99,6 +99,7 @@ func TestGolden(t *testing.T) {
 		"report.csv":     func(b *bytes.Buffer) error { return checker.WriteCSV(b, samples()) },
 		"report.txt":     func(b *bytes.Buffer) error { return checker.WriteTable(b, samples(), false) },
 		"report-tty.txt": func(b *bytes.Buffer) error { return checker.WriteTable(b, samples(), true) },
+		"history.txt":    func(b *bytes.Buffer) error { return checker.WriteHistory(b, samples(), false) },
 	} {
 		var b bytes.Buffer
 		if err := write(&b); err != nil {

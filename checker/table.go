@@ -22,27 +22,51 @@ var marks = map[Status]string{OK: "✓ ", Warning: "⚠ ", Unverifiable: "⚠ ",
 // cause and the remedy; last how many there are of each status. Of no report it
 // writes nothing.
 func WriteTable(w io.Writer, reports []*Report, tty bool) error {
+	return layout{tty: tty}.write(w, reports)
+}
+
+// WriteHistory is WriteTable for reports that were kept, also several of one
+// credential: it has a column for when each was made, in UTC.
+func WriteHistory(w io.Writer, reports []*Report, tty bool) error {
+	return layout{tty: tty, dated: true}.write(w, reports)
+}
+
+// layout of a table.
+type layout struct {
+	tty   bool // with marks
+	dated bool // with the times of the reports
+}
+
+func (l layout) write(w io.Writer, reports []*Report) error {
 	if len(reports) == 0 {
 		return nil
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	names := checksOf(reports)
-	fmt.Fprintf(t, "CREDENTIAL\tTYPE\tSTATUS\t%sACCOUNT\n", headings(names))
+	fmt.Fprintf(t, "CREDENTIAL\t%sTYPE\tSTATUS\t%sACCOUNT\n", l.date("CHECKED\t"), headings(names))
 	for _, r := range reports {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s%s\n", r.Credential, cmp.Or(r.Type, "-"), mark(r.Status, string(r.Status), tty), r.cells(names, tty), r.who())
+		fmt.Fprintf(t, "%s\t%s%s\t%s\t%s%s\n", r.Credential, l.date(stamp(&r.CheckedAt)+"\t"), cmp.Or(r.Type, "-"), mark(r.Status, string(r.Status), l.tty), r.cells(names, l.tty), r.who())
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	var b strings.Builder
 	for _, r := range reports {
-		r.explain(&b, tty)
+		r.explain(&b, l)
 	}
 	if len(reports) > 1 {
-		b.WriteString("\n" + Summary(reports) + "\n")
+		b.WriteString("\n" + l.summary(reports) + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// date gives text where the times of the reports are shown.
+func (l layout) date(text string) string {
+	if !l.dated {
+		return ""
+	}
+	return text
 }
 
 // checksOf gives the names of the checks that one of the reports has, in their order.
@@ -110,14 +134,14 @@ var actors = map[fault.Actor]string{
 }
 
 // explain tells what is not ok, why, what to do and who can.
-func (r *Report) explain(b *strings.Builder, tty bool) {
+func (r *Report) explain(b *strings.Builder, l layout) {
 	if r.Status == OK {
 		return
 	}
-	fmt.Fprintf(b, "\n%s: %s\n", r.Credential, mark(r.Status, string(r.Status), tty))
-	for _, l := range r.Checks {
-		if l.Status != OK {
-			fmt.Fprintf(b, "  %s: %s\n", l.Name, l.Detail)
+	fmt.Fprintf(b, "\n%s%s: %s\n", r.Credential, l.date(", "+stamp(&r.CheckedAt)), mark(r.Status, string(r.Status), l.tty))
+	for _, c := range r.Checks {
+		if c.Status != OK {
+			fmt.Fprintf(b, "  %s: %s\n", c.Name, c.Detail)
 		}
 	}
 	if r.Fault == nil {
@@ -135,8 +159,9 @@ func (r *Report) explain(b *strings.Builder, tty bool) {
 	}
 }
 
-// Summary counts the reports: "3 credentials: 1 ok, 1 warning, 1 error".
-func Summary(reports []*Report) string {
+// summary counts the reports: "3 credentials: 1 ok, 1 warning, 1 error"; in a history
+// they are "3 reports".
+func (l layout) summary(reports []*Report) string {
 	count := map[Status]int{}
 	for _, r := range reports {
 		count[r.Status]++
@@ -147,7 +172,11 @@ func Summary(reports []*Report) string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, s))
 		}
 	}
-	return fmt.Sprintf("%d credentials: %s", len(reports), strings.Join(parts, ", "))
+	things := "credentials"
+	if l.dated {
+		things = "reports"
+	}
+	return fmt.Sprintf("%d %s: %s", len(reports), things, strings.Join(parts, ", "))
 }
 
 func mark(s Status, word string, tty bool) string {

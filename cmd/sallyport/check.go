@@ -39,7 +39,8 @@ func newCheckCommand(c *cli) *cobra.Command {
 the caller may use, by the scopes and permissions that its needs name, before it runs:
 of a caller with needs, those of the providers that it needs; one that it has no
 credential for is an error. What a short REF leaves out is then the caller's.
-Exit codes: 0 all ok, 1 a warning, 2 an error, 3 could not check (2 beats 3 beats 1).`,
+Exit codes: 0 all ok, 1 a warning, 2 an error, 3 could not check (2 beats 3 beats 1);
+with --history by the newest report of each credential.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if c.json && !cmd.Flags().Changed("format") {
 				in.format = "json"
@@ -72,6 +73,9 @@ func (c *cli) check(ctx context.Context, in checkFlags) error {
 	}
 	if err := c.writeReports(reports, in); err != nil {
 		return withCode(couldNotCheck, err)
+	}
+	if in.history {
+		reports = latest(reports)
 	}
 	code := checker.ExitCode(reports)
 	for _, err := range failed {
@@ -223,6 +227,16 @@ func (c *cli) kept(ctx context.Context, refs []credential.Ref) ([]*checker.Repor
 		all = append(all, of...)
 	}
 	return all, nil
+}
+
+// latest leaves the first report of each credential, which is its newest.
+func latest(reports []*checker.Report) []*checker.Report {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(reports, func(r *checker.Report) bool {
+		older := seen[r.Credential]
+		seen[r.Credential] = true
+		return older
+	})
 }
 
 func (cl *client) credentials(ctx context.Context, query url.Values) ([]credential.Ref, error) {

@@ -21,7 +21,7 @@ const maxLinks = 40
 
 func (c *cli) writeReports(reports []*checker.Report, in checkFlags) error {
 	var b bytes.Buffer
-	if err := encodeReports(&b, reports, in.format, in.output == "" && isTerminal(c.stdout)); err != nil {
+	if err := encodeReports(&b, reports, in, in.output == "" && isTerminal(c.stdout)); err != nil {
 		return err
 	}
 	if in.output == "" || in.output == "-" {
@@ -31,15 +31,17 @@ func (c *cli) writeReports(reports []*checker.Report, in checkFlags) error {
 	return writeOutput(in.output, b.Bytes())
 }
 
-func encodeReports(w io.Writer, reports []*checker.Report, format string, tty bool) error {
-	switch format {
-	case "csv":
+func encodeReports(w io.Writer, reports []*checker.Report, in checkFlags, tty bool) error {
+	switch {
+	case in.format == "csv":
 		return checker.WriteCSV(w, reports)
-	case "json":
+	case in.format == "json":
 		if reports == nil {
 			reports = []*checker.Report{}
 		}
 		return writeJSON(w, reports)
+	case in.history:
+		return checker.WriteHistory(w, reports, tty)
 	default:
 		return checker.WriteTable(w, reports, tty)
 	}
