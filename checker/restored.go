@@ -40,12 +40,26 @@ func (h *History) meet(ref string, version int) {
 }
 
 // lose forgets a credential that is gone, unless somebody has made it anew.
-func (h *History) lose(ref string) {
+func (h *History) lose(ref string) (lost bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.unmet[ref] {
+	if lost = h.unmet[ref]; lost {
 		h.forget(ref)
 	}
+	return lost
+}
+
+// refs gives the credentials that reports are kept of.
+func (h *History) refs() map[credential.Ref]bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := map[credential.Ref]bool{}
+	for _, name := range slices.Concat(h.last.order, h.failures.order) {
+		if ref, err := credential.ParseRef(name); err == nil {
+			all[ref] = true
+		}
+	}
+	return all
 }
 
 // stale reports whether a restored report, which may be nil, says nothing about that
@@ -84,7 +98,9 @@ func (r *Rounds) meetOne(ctx context.Context, name string) bool {
 	case err == nil:
 		r.o.History.meet(name, c.Version)
 	case gone(err):
-		r.o.History.lose(name)
+		if r.o.History.lose(name) {
+			r.o.Gone(ref)
+		}
 	case absent(err), ctx.Err() != nil:
 		return false
 	}

@@ -164,18 +164,19 @@ func (r *Rounds) due() (refs []credential.Ref, next time.Duration) {
 
 // list looks which credentials there are, and gives turns to those that have none.
 func (r *Rounds) list(ctx context.Context, interval time.Duration) {
-	found, hidden := map[credential.Ref]bool{}, []credential.Ref{}
+	l := listing{found: map[credential.Ref]bool{}}
 	for _, folder := range r.folders {
 		names, err := inTime(ctx, r.o.Store.Folders, folder)
 		if r.missed(ctx, err, folder) {
 			return
 		}
 		if err != nil {
-			hidden = append(hidden, folder)
+			l.hidden = append(l.hidden, folder)
 		}
 		for _, name := range names {
 			below := folder
 			if below.Provider = name; r.o.Provider(name) == nil {
+				l.idle = append(l.idle, below)
 				continue
 			}
 			refs, err := inTime(ctx, r.o.Store.List, below)
@@ -183,14 +184,21 @@ func (r *Rounds) list(ctx context.Context, interval time.Duration) {
 				return
 			}
 			if err != nil {
-				hidden = append(hidden, below)
+				l.hidden = append(l.hidden, below)
 			}
 			for _, ref := range refs {
-				found[ref] = r.o.Wanted(ref)
+				l.found[ref] = r.o.Wanted(ref)
 			}
 		}
 	}
-	r.settle(found, hidden, interval)
+	r.settle(l, interval)
+}
+
+// listing is what a look at the folders has shown.
+type listing struct {
+	found  map[credential.Ref]bool // whether it is wanted
+	hidden []credential.Ref        // folders that could not be listed
+	idle   []credential.Ref        // folders of providers that are not known
 }
 
 // inTime asks the store about a folder.
@@ -201,18 +209,30 @@ func inTime[T any](ctx context.Context, ask func(context.Context, credential.Ref
 }
 
 // settle gives turns to the credentials that were found and have none, and takes
-// those of others, but for what stands in a hidden folder.
-func (r *Rounds) settle(found map[credential.Ref]bool, hidden []credential.Ref, interval time.Duration) {
+// those of others, but for what stands in a hidden folder. What its folder does not
+// hold any more has its turn now: its record is asked for once again, to be sure.
+func (r *Rounds) settle(l listing, interval time.Duration) {
+	known := r.o.History.refs()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.listed = time.Now()
 	for ref := range r.turns {
+		known[ref] = true
+	}
+	for ref := range known {
 		in := func(folder credential.Ref) bool { return ref.In(folder) }
-		if !found[ref] && !slices.ContainsFunc(hidden, in) {
+		wanted, there := l.found[ref]
+		switch {
+		case wanted, slices.ContainsFunc(l.hidden, in):
+		case there, slices.ContainsFunc(l.idle, in), !slices.ContainsFunc(r.folders, in):
 			delete(r.turns, ref)
+		case r.turns[ref] == nil:
+			r.turns[ref] = &turn{due: r.listed}
+		default:
+			r.turns[ref].due = r.listed
 		}
 	}
-	for ref, wanted := range found {
+	for ref, wanted := range l.found {
 		if wanted && r.turns[ref] == nil {
 			r.turns[ref] = r.o.History.turn(ref.String(), interval)
 		}
