@@ -3,8 +3,10 @@ package checker
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,6 +41,7 @@ type Options struct {
 	// once stay inside its limits; done is called once, when the answer was
 	// read. Its errors are *fault.Fault. Nil: nothing waits.
 	Pace       func(context.Context, *provider.Provider) (done func(), err error)
+	Panicked   func()                // told of each check that ended in a panic; nil: nobody is
 	Ahead      func() time.Duration  // how long before its end a credential is warned of; nil: 14 days
 	Log        *slog.Logger          // nil: nothing is logged
 	Registerer prometheus.Registerer // nil: nothing is measured
@@ -52,6 +55,7 @@ type Checker struct {
 	classify  func(error) *fault.Fault
 	certified func(*provider.Provider, *tls.Certificate) http.RoundTripper
 	pace      func(context.Context, *provider.Provider) (done func(), err error)
+	panicked  func()
 	ahead     func() time.Duration
 	log       *slog.Logger
 	durations *prometheus.HistogramVec
@@ -62,8 +66,8 @@ type Checker struct {
 // New makes a Checker. It does no I/O.
 func New(o Options) *Checker {
 	c := &Checker{
-		client: o.Client, dial: o.Dial, classify: o.Classify, certified: o.Certified, pace: o.Pace, ahead: o.Ahead,
-		log: o.Log, durations: newDurations(o.Registerer), now: o.Now, offers: newOffers(),
+		client: o.Client, dial: o.Dial, classify: o.Classify, certified: o.Certified, pace: o.Pace, panicked: o.Panicked,
+		ahead: o.Ahead, log: o.Log, durations: newDurations(o.Registerer), now: o.Now, offers: newOffers(),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -76,6 +80,9 @@ func New(o Options) *Checker {
 	}
 	if c.pace == nil {
 		c.pace = func(context.Context, *provider.Provider) (func(), error) { return func() {}, nil }
+	}
+	if c.panicked == nil {
+		c.panicked = func() {}
 	}
 	if c.ahead == nil {
 		c.ahead = func() time.Duration { return defaultWarning }
@@ -90,13 +97,14 @@ func New(o Options) *Checker {
 // none, by minting the token of a type that needs one; a database's by logging
 // in. Where the provider takes it, it is asked what the credential may do, for
 // when, and on what. Each request takes 10 s at most, all of them 30 s. Check
-// writes nothing and spends no refresh token. cred need not be stored.
+// writes nothing and spends no refresh token. cred need not be stored. A panic of
+// what reads the answers ends the check, which is then Unknown, with internal.
 func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credential.Credential) *Report {
 	start := c.now()
 	t := newTrial(c.client(p), p, cred, c.now)
 	t.dial, t.classify, t.certified, t.ahead, t.offers = c.dial, c.classify, c.certified, c.ahead(), c.offers
 	t.rec.pace = func(ctx context.Context) (func(), error) { return c.pace(ctx, p) }
-	t.run(ctx)
+	c.try(ctx, t)
 	r := t.report()
 	r.Credential, r.Provider, r.Type = cred.Ref.String(), p.Name, printable(auth.TypeOf(p, cred))
 	r.Steps, r.CheckedAt = t.rec.taken(), start.UTC().Truncate(time.Millisecond)
@@ -107,6 +115,24 @@ func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credent
 	c.log.LogAttrs(ctx, slog.LevelInfo, "checked a credential", slog.String("credential", r.Credential),
 		slog.String("status", string(r.Status)), slog.String("code", r.code()), slog.Duration("took", took))
 	return r
+}
+
+// try runs the trial. Parsers of others read what anybody may answer: one that
+// panics ends this check, and not the daemon. What was found until then is not kept,
+// for nothing of it was redacted.
+func (c *Checker) try(ctx context.Context, t *trial) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		c.panicked()
+		c.log.LogAttrs(ctx, slog.LevelError, "panic while checking a credential", slog.String("credential", t.cred.Ref.String()),
+			slog.String("type", fmt.Sprintf("%T", p)), slog.String("stack", string(debug.Stack())))
+		broken := fault.New(fault.Internal, `what was answered could not be read; the log tells of it as "panic while checking a credential"`, nil)
+		t.account, t.lines = nil, map[string]verdict{Authorization: verdictOf(broken)}
+	}()
+	t.run(ctx)
 }
 
 // atOnce is the key of contexts that AtOnce makes.

@@ -110,12 +110,17 @@ func (t *trial) session(ctx context.Context, db auth.Database, config *tls.Confi
 	if config != nil {
 		config.VerifyConnection = s.verified
 	}
+	defer s.close()
 	err := drivers[db.Driver](ctx, s)
+	s.step(err)
+	return s, err
+}
+
+// close ends the connection, if there is one.
+func (s *session) close() {
 	if s.conn != nil {
 		_ = s.conn.Close()
 	}
-	s.step(err)
-	return s, err
 }
 
 // session is one connection to the server, and how far it came.

@@ -12,10 +12,10 @@ import (
 	"github.com/sallyport/sallyport/auth"
 )
 
-// ftpLogin tries the login of an FTP server, reads its working folder and leaves.
-// ftps:// is TLS from the first byte on; over ftp:// the server is asked for TLS
-// (RFC 4217), and one that has none gets a login only where that may go in the
-// clear. Only a certificate that verifies gets one.
+// ftpLogin tries the login of an FTP server and leaves. ftps:// is TLS from the
+// first byte on; over ftp:// the server is asked for TLS (RFC 4217), and one that
+// has none gets a login only where that may go in the clear. Only a certificate that
+// verifies gets one.
 func (t *trial) ftpLogin(ctx context.Context) verdict {
 	login, err := auth.FTPOf(t.p, t.cred)
 	if err != nil {
@@ -42,13 +42,18 @@ func (t *trial) ftpSession(ctx context.Context, login auth.FTP, config *tls.Conf
 	if config != nil {
 		config.VerifyConnection = s.verified
 	}
+	defer s.close()
 	err := s.run(ctx)
+	s.step(err)
+	return s, err
+}
+
+// close ends the connection, if there is one.
+func (s *ftpSession) close() {
 	if s.conn != nil {
 		s.stop()
 		_ = s.conn.Close()
 	}
-	s.step(err)
-	return s, err
 }
 
 // ftpSession is one connection to an FTP server, and how far it came.
@@ -78,11 +83,7 @@ func (s *ftpSession) run(ctx context.Context) error {
 	defer func() { _ = c.Quit() }()
 	var user, password string
 	s.login.Fill(&user, &password)
-	if err := c.Login(user, password); err != nil {
-		return err
-	}
-	_, err = c.CurrentDir()
-	return err
+	return c.Login(user, password)
 }
 
 // dial is the one connection of the session.

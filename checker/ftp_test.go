@@ -132,6 +132,7 @@ func TestFTPTalk(t *testing.T) {
 		{"full after the password", good.with("PASS", "421 too many\r\n").serve, Unknown, fault.UpstreamRateLimited, "421"},
 		{"broken after the login", good.with("PWD", "hang", "TYPE", "hang", "FEAT", "hang").serve, OK, "", "took the login"},
 		{"nothing but the login", good.with("TYPE", "502 no\r\n", "PWD", "550 no folder\r\n").serve, OK, "", "took the login"},
+		{"a folder with one quote", good.with("PWD", "257 \"/home\r\n").serve, OK, "", "took the login"},
 		{"silence", good.with("", "").serve, Unknown, fault.Timeout, "no greeting"},
 		{"silence after a name", good.with("USER", "hang").serve, Unknown, fault.Timeout, ""},
 		{"another protocol", good.with("", "SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n").serve, Unknown, fault.UpstreamInvalid, "does not speak as an FTP server"},

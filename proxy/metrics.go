@@ -42,7 +42,7 @@ func newMetrics(r prometheus.Registerer, tunnels func() float64) *metrics {
 		waits:       histogram("limit_wait_seconds", "Time that requests waited for their turn within the limits."),
 		rateLimited: counter("rate_limited_total", "Requests refused because their turn was too far away.", "provider"),
 		inflight:    gauge("inflight_requests", "Requests being served."),
-		panics:      f.NewCounter(prometheus.CounterOpts{Namespace: "sallyport", Name: "panics_total", Help: "Requests that ended in a panic of the daemon's code."}),
+		panics:      f.NewCounter(prometheus.CounterOpts{Namespace: "sallyport", Name: "panics_total", Help: "Requests and checks that ended in a panic of the daemon's code."}),
 	}
 }
 

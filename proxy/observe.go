@@ -58,6 +58,9 @@ func (s *Server) caught(rec *recorder, r *http.Request, x *exchange, p any) {
 	x.fault = fault.New(fault.Internal, "", nil)
 }
 
+// Panicked counts a panic that ended something else than a request.
+func (s *Server) Panicked() { s.metrics.panics.Inc() }
+
 // report writes the line and the counts of a request that has ended.
 func (s *Server) report(rec *recorder, r *http.Request, x *exchange) {
 	took := time.Since(x.start)

@@ -25,7 +25,8 @@ func (a *app) newChecker() *checker.Checker {
 	pace := proxy.NewPace(func() provider.Limits { return a.cfg.Load().Limits })
 	return checker.New(checker.Options{
 		Client: a.client, Certified: a.certified, Dial: a.dial, Classify: proxy.Classify, Pace: pace.Enter,
-		Ahead: func() time.Duration { return a.cfg.Load().Checks.ExpiryWarning }, Log: a.log, Registerer: a.registry,
+		Panicked: a.proxy.Panicked, Log: a.log, Registerer: a.registry,
+		Ahead: func() time.Duration { return a.cfg.Load().Checks.ExpiryWarning },
 	})
 }
 
