@@ -25,6 +25,7 @@ type directConn struct {
 	room    int64 // bytes that may still be read from the connection before the answer's body
 	read    int64 // of the present answer
 	writes  int   // of the present request
+	failed  error // of the last read
 	reused  bool
 	since   time.Time // idle
 	probe   func() bool
@@ -51,6 +52,7 @@ func (h headReader) Read(p []byte) (int, error) {
 	n, err := c.Read(p[:min(int64(len(p)), c.room)])
 	c.room -= int64(n)
 	c.read += int64(n)
+	c.failed = err
 	return n, err
 }
 
@@ -82,7 +84,7 @@ func (c *directConn) exchange(ctx context.Context, req *http.Request) (*http.Res
 	if c.writes > 1 { // the request before set a time limit
 		_ = c.SetWriteDeadline(time.Time{})
 	}
-	c.room, c.read, c.writes = maxResponseHeader, 0, 0
+	c.room, c.read, c.writes, c.failed = maxResponseHeader, 0, 0, nil
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	resp, err := c.ask(ctx, req)
 	if err != nil {
@@ -113,6 +115,8 @@ func (c *directConn) ask(ctx context.Context, req *http.Request) (*http.Response
 	for {
 		resp, err := http.ReadResponse(c.r, req)
 		switch {
+		case err != nil && c.failed != nil && c.failed != io.EOF: //nolint:errorlint // the bare value of a connection's end
+			return nil, c.failed // net/http takes a line that was cut for a malformed one
 		case err != nil:
 			return nil, err
 		case resp.StatusCode == http.StatusSwitchingProtocols:
