@@ -28,7 +28,7 @@ func (w *consentWorld) begins(t *testing.T, body any) (id, address string) {
 // outcome waits until a connect has ended.
 func (w *consentWorld) outcome(t *testing.T, id string) (state, text string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		_, text = w.Call(t, http.MethodGet, "/api/v1/connects/"+id, nil)
 		var got struct{ State string }
 		if json.Unmarshal([]byte(text), &got) == nil && got.State != "pending" {
@@ -86,7 +86,7 @@ func TestConnectInBrowser(t *testing.T) {
 // shows waits until the page says something.
 func shows(t *testing.T, b *testserver.Browser, words string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if strings.Contains(b.Text(), words) {
 			return
 		}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -24,13 +25,20 @@ func TestReportsOverRestarts(t *testing.T) {
 		w.Put(t, ref, "bearer", map[string]string{"token": token(ref)})
 	}
 	api.take(token(good), token(other))
-	eventually(t, "it is refused", 15*time.Second, func() bool { return status(t, w.Daemon, bad) == "error" })
+	eventually(t, "it is refused", patience, func() bool { return status(t, w.Daemon, bad) == "error" })
 	refused := api.asked(token(bad))
 	report := w.lastReport(t, bad)
-	time.Sleep(3 * time.Second) // it is saved
+	var kept struct {
+		At string `json:"checked_at"`
+	}
+	_ = json.Unmarshal([]byte(report), &kept)
+	eventually(t, "it is saved", patience, func() bool {
+		text, err := os.ReadFile(filepath.Join(w.State, "reports.json"))
+		return err == nil && kept.At != "" && strings.Contains(string(text), kept.At)
+	})
 	for _, how := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
 		w.Signal(t, how)
-		w.Wait(t, 10*time.Second)
+		w.Wait(t, time.Minute)
 		w.Serve(t)
 		for ref, want := range map[string]string{good: "ok", bad: "error", other: "ok"} {
 			if got := status(t, w.Daemon, ref); got != want {
@@ -77,12 +85,12 @@ func (w *world) lastReport(t *testing.T, ref string) string {
 func (w *world) removedWhileDown(t *testing.T, ref string) {
 	t.Helper()
 	w.Signal(t, syscall.SIGTERM)
-	w.Wait(t, 10*time.Second)
+	w.Wait(t, time.Minute)
 	if out, errs, exit := w.Run(t, "credential", "rm", "--force", ref); exit != 0 {
 		t.Fatalf("remove: %s%s", out, errs)
 	}
 	w.Serve(t)
-	eventually(t, "its report is gone", 5*time.Second, func() bool {
+	eventually(t, "its report is gone", patience, func() bool {
 		_, body := w.Call(t, http.MethodGet, "/api/v1/report", nil)
 		_, metrics := w.Call(t, http.MethodGet, "/metrics", nil)
 		return !strings.Contains(body+metrics, ref)
@@ -93,9 +101,9 @@ func (w *world) removedWhileDown(t *testing.T, ref string) {
 func (w *world) spoiltReports(t *testing.T, ref string) {
 	t.Helper()
 	w.Signal(t, syscall.SIGKILL)
-	w.Wait(t, 10*time.Second)
+	w.Wait(t, time.Minute)
 	place(t, filepath.Join(w.State, "reports.json"), `{"reports":[`)
 	w.Serve(t)
 	w.waitForLog(t, `level=WARN msg="reports of checks before this start are not known"`)
-	eventually(t, "it is checked anew", 10*time.Second, func() bool { return status(t, w.Daemon, ref) == "error" })
+	eventually(t, "it is checked anew", patience, func() bool { return status(t, w.Daemon, ref) == "error" })
 }

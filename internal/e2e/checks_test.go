@@ -90,6 +90,9 @@ func status(t *testing.T, d *testserver.Daemon, ref string) string {
 	return v.Status
 }
 
+// patience is what a busy machine is given for what has to come.
+const patience = time.Minute
+
 func eventually(t *testing.T, what string, d time.Duration, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
@@ -138,8 +141,11 @@ func TestThousandChecks(t *testing.T) {
 		}
 		most = max(most, i-from+1)
 	}
-	if len(at) != many || most > rate+rate/10 { // the way there takes now longer, now shorter
-		t.Errorf("%d requests, %d of them in one second; the limit is %d", len(at), most, rate)
+	if span := at[len(at)-1].Sub(at[0]); len(at) != many || span < (many/rate-2)*time.Second {
+		t.Errorf("%d requests within %v; the limit is %d a second", len(at), span, rate)
+	}
+	if most > 2*rate { // a busy machine delivers some of them late, and together
+		t.Errorf("%d requests in one second; the limit is %d", most, rate)
 	}
 	if !strings.Contains(errs, "of 1000") {
 		t.Errorf("standard error tells no progress:\n%s", errs)
@@ -168,7 +174,7 @@ func TestExpiryWarning(t *testing.T) {
 	if code, body := d.Call(t, http.MethodPost, "/api/v1/reload", nil); code/100 != 2 {
 		t.Fatalf("reload: %d %s", code, body)
 	}
-	eventually(t, "a warning", 10*time.Second, func() bool { return status(t, d, ref) == "warning" })
+	eventually(t, "a warning", patience, func() bool { return status(t, d, ref) == "warning" })
 	if _, body := d.Call(t, http.MethodGet, "/api/v1/credentials/"+ref, nil); !strings.Contains(body, `"code":"expires_soon"`) {
 		t.Errorf("the warning is not told: %s", body)
 	}
@@ -194,7 +200,7 @@ credentials = ["api/main"]
 	const main, other = "acme/production/api/main", "acme/production/api/other"
 	w.Put(t, main, "bearer", map[string]string{"token": canary + "-main"})
 	w.Put(t, other, "bearer", map[string]string{"token": canary + "-other"})
-	eventually(t, "the credential is checked in the background", 5*time.Second, func() bool { return len(api.asked(canary+"-main")) > 3 })
+	eventually(t, "the credential is checked in the background", patience, func() bool { return len(api.asked(canary+"-main")) > 3 })
 	if n := len(api.asked(canary + "-other")); n != 1 {
 		t.Errorf("a credential that no caller here may use was asked about %d times, want once, by PUT", n)
 	}
@@ -203,17 +209,17 @@ credentials = ["api/main"]
 			return w.metric(t, `sallyport_credential_status{credential="`+main+`",status="`+st+`"}`) == "1" && status(t, w.Daemon, main) == st
 		}
 	}
-	eventually(t, "ok", time.Second, is("ok"))
+	eventually(t, "ok", patience, is("ok"))
 	api.take(canary + "-new")
-	eventually(t, "error", 5*time.Second, is("error"))
+	eventually(t, "error", patience, is("error"))
 	before := len(api.asked(canary + "-main"))
 	time.Sleep(5 * time.Second)
 	if n := len(api.asked(canary + "-main")); n != before {
 		t.Errorf("a refused token was sent %d times more in five turns", n-before)
 	}
 	w.Put(t, main, "bearer", map[string]string{"token": canary + "-new"})
-	eventually(t, "ok again", time.Second, is("ok"))
-	eventually(t, "the new one is checked on", 5*time.Second, func() bool { return len(api.asked(canary+"-new")) > 3 })
+	eventually(t, "ok again", patience, is("ok"))
+	eventually(t, "the new one is checked on", patience, func() bool { return len(api.asked(canary+"-new")) > 3 })
 	if code, body := w.Call(t, http.MethodDelete, "/api/v1/credentials/"+main+"?force=true", nil); code != http.StatusNoContent {
 		t.Fatalf("DELETE: %d %s", code, body)
 	}

@@ -87,7 +87,7 @@ func (w *consentWorld) runs(t *testing.T, args ...string) *command {
 // says waits for a line of its output that has these words, and gives it.
 func (c *command) says(t *testing.T, words string) string {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		for _, line := range strings.Split(c.Log(), "\n") {
 			if strings.Contains(line, words) {
 				return line

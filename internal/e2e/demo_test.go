@@ -136,7 +136,7 @@ func interrupt(t *testing.T, p *testserver.Process) {
 	for range 600 {
 		if strings.Contains(p.Log(), "Ctrl-C") {
 			p.Signal(t, syscall.SIGINT)
-			if code := p.Wait(t, 15*time.Second); code != 0 {
+			if code := p.Wait(t, time.Minute); code != 0 {
 				t.Errorf("exit code %d:\n%s", code, p.Log())
 			}
 			return

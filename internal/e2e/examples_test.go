@@ -147,7 +147,7 @@ func exampleWorks(t *testing.T, v *testserver.Vault, config string) *testserver.
 	}
 	t.Cleanup(func() {
 		d.Signal(t, syscall.SIGTERM)
-		if code := d.Wait(t, 10*time.Second); code != 0 || strings.Contains(d.Log(), "level=WARN") {
+		if code := d.Wait(t, time.Minute); code != 0 || strings.Contains(d.Log(), "level=WARN") {
 			t.Errorf("exit code %d:\n%s", code, d.Log())
 		}
 	})

@@ -301,7 +301,7 @@ func (w *lifeWorld) ends(t *testing.T) {
 		t.Errorf("DELETE with the server away, forced: %d %s", status, body)
 	}
 	told := func() bool { return strings.Contains(w.Log(), "its tokens are not revoked") }
-	for end := time.Now().Add(5 * time.Second); !told() && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); !told() && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 	}
 	if !told() {
 		t.Errorf("the log does not tell that the tokens are not revoked:\n%s", w.Log())

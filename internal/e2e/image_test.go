@@ -42,7 +42,7 @@ func TestStaticBinary(t *testing.T) {
 		out, err := inside("healthcheck").CombinedOutput()
 		if err == nil {
 			p.Signal(t, syscall.SIGTERM)
-			if code := p.Wait(t, 10*time.Second); code != 0 {
+			if code := p.Wait(t, time.Minute); code != 0 {
 				t.Errorf("exit code %d:\n%s", code, p.Log())
 			}
 			return

@@ -21,22 +21,22 @@ func TestDrain(t *testing.T) {
 	untouched := w.connect(t, w.other.Addr)
 	busy := w.inside(t)
 	answers := make(chan *answer, 1)
-	go func() { answers <- busy.send(t, get("/slow?for=3s", w.api.Addr, "")) }()
+	go func() { answers <- busy.send(t, get("/slow?for=6s", w.api.Addr, "")) }()
 	w.api.Await(t)
 
 	w.Signal(t, syscall.SIGTERM)
 	w.notReady(t)
-	idle.closed(t, "GP-21: an idle tunnel", 2*time.Second)
-	untouched.closed(t, "GP-21: an idle raw tunnel", 2*time.Second)
+	idle.closed(t, "GP-21: an idle tunnel", 5*time.Second)
+	untouched.closed(t, "GP-21: an idle raw tunnel", 5*time.Second)
 	(<-answers).status(t, "in flight", http.StatusOK)
-	if code := w.Wait(t, 10*time.Second); code != 0 {
+	if code := w.Wait(t, time.Minute); code != 0 {
 		t.Errorf("exit code %d after SIGTERM, want 0:\n%s", code, w.Log())
 	}
 }
 
 func (w *world) waitFor(t *testing.T, metric, value string) {
 	t.Helper()
-	for range 200 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if w.metric(t, metric) == value {
 			return
 		}
@@ -48,7 +48,7 @@ func (w *world) waitFor(t *testing.T, metric, value string) {
 // waitForLog waits until the log, which is written behind the requests, holds text.
 func (w *world) waitForLog(t *testing.T, text string) {
 	t.Helper()
-	for range 100 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if strings.Contains(w.Log(), text) {
 			return
 		}
@@ -57,11 +57,11 @@ func (w *world) waitForLog(t *testing.T, text string) {
 	t.Errorf("the log does not tell %q:\n%s", text, w.Log())
 }
 
-// notReady checks that /readyz says 503 and the proxy listener takes nothing more, within a second.
+// notReady checks that /readyz says 503 and the proxy listener takes nothing more, soon.
 func (w *world) notReady(t *testing.T) {
 	t.Helper()
 	var status int
-	for range 50 {
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
 		if status, _ = w.Call(t, http.MethodGet, "/readyz", nil); status == http.StatusServiceUnavailable {
 			return
 		}
@@ -79,7 +79,7 @@ func TestSecondSignal(t *testing.T) {
 	w.Signal(t, syscall.SIGTERM)
 	w.notReady(t)
 	w.Signal(t, syscall.SIGINT)
-	w.Wait(t, 2*time.Second)
+	w.Wait(t, 30*time.Second)
 }
 
 // SIGHUP: a good file counts at once, a faulty one leaves the old configuration and says why.
@@ -114,7 +114,7 @@ func TestRefusesToStart(t *testing.T) {
 	start := func(t *testing.T, d *testserver.Daemon) string {
 		t.Helper()
 		p := testserver.Start(t, d.Command("serve"))
-		if code := p.Wait(t, 15*time.Second); code == 0 {
+		if code := p.Wait(t, time.Minute); code == 0 {
 			t.Error("exit code 0, want another")
 		}
 		return p.Log()
@@ -173,7 +173,7 @@ func TestProxyVariablesOfItsOwn(t *testing.T) {
 func TestKill(t *testing.T) {
 	w := newWorld(t, open)
 	w.Signal(t, syscall.SIGKILL)
-	w.Wait(t, 5*time.Second)
+	w.Wait(t, time.Minute)
 	w.Serve(t)
 	w.inside(t).send(t, get("/x", w.api.Addr, "")).status(t, "after kill -9", http.StatusOK)
 	if got := w.api.One(t).Header.Get("Authorization"); got != "Bearer "+apiToken {

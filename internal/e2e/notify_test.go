@@ -130,7 +130,7 @@ func TestWebhook(t *testing.T) {
 	restart := func() {
 		t.Helper()
 		w.Signal(t, syscall.SIGTERM)
-		if code := w.Wait(t, 10*time.Second); code != 0 {
+		if code := w.Wait(t, time.Minute); code != 0 {
 			t.Fatalf("exit code %d:\n%s", code, w.Log())
 		}
 		s.add("the log", w.Log())
@@ -142,24 +142,24 @@ func TestWebhook(t *testing.T) {
 		t.Errorf("told though nothing broke: %+v", got)
 	}
 	api.take(two)
-	eventually(t, "told that it broke", 10*time.Second, func() bool { return len(h.all()) > 0 })
+	eventually(t, "told that it broke", patience, func() bool { return len(h.all()) > 0 })
 	if e := h.all()[0]; e.Event != "credential.broken" || e.Credential != ref || e.Status != "error" || e.Previous != "ok" ||
 		e.Fault == nil || e.Fault.Code != "credentials_rejected" || e.Fault.Cause == "" || e.Fault.Actor == "" {
 		t.Errorf("event %+v", e)
 	}
 	restart()
 	asked := len(api.asked(one))
-	eventually(t, "checked after the restart", 10*time.Second, func() bool { return len(api.asked(one)) > asked && status(t, w.Daemon, ref) == "error" })
+	eventually(t, "checked after the restart", patience, func() bool { return len(api.asked(one)) > asked && status(t, w.Daemon, ref) == "error" })
 	time.Sleep(3 * time.Second)
 	if got := h.all(); len(got) != 1 {
 		t.Errorf("a restart repeats it: %+v", got)
 	}
 	h.close()
 	w.Put(t, ref, "bearer", map[string]string{"token": two})
-	eventually(t, "a failure is counted", 10*time.Second, func() bool { return w.metric(t, `sallyport_notifications_total{outcome="failed"}`) != "0" })
+	eventually(t, "a failure is counted", patience, func() bool { return w.metric(t, `sallyport_notifications_total{outcome="failed"}`) != "0" })
 	restart()
 	h.open()
-	eventually(t, "told that it recovered", 20*time.Second, func() bool { return len(h.all()) > 1 })
+	eventually(t, "told that it recovered", patience, func() bool { return len(h.all()) > 1 })
 	if e := h.all()[1]; e.Event != "credential.recovered" || e.Credential != ref || e.Status != "ok" || e.Previous != "error" || e.Fault != nil {
 		t.Errorf("event %+v", e)
 	}
@@ -193,7 +193,7 @@ func TestWebhookExample(t *testing.T) {
 	cmd := exec.Command(testserver.Python(t, "http.server"), filepath.Join(dir, "hook.py"), port)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "WEBHOOK_KEY_FILE=" + key}
 	receiver := testserver.Start(t, cmd)
-	eventually(t, "it listens", 20*time.Second, func() bool {
+	eventually(t, "it listens", patience, func() bool {
 		silent, err := net.Dial("tcp", addr) // stays open: one that says nothing must not keep the others waiting
 		if err == nil {
 			t.Cleanup(func() { _ = silent.Close() })
@@ -205,11 +205,11 @@ func TestWebhookExample(t *testing.T) {
 	d := testserver.Sallyport(t, "[notify]\nurl = \"http://"+addr+"/\"\nsecret_file = \""+key+"\"\n"+api.api("[provider.verify]\npath = \"/me\"\n[checks]\ninterval = \"1s\"\n"))
 	d.Put(t, "default/production/api/main", "bearer", map[string]string{"token": canary + "-one"})
 	api.take(canary + "-two")
-	eventually(t, "told that it broke", 20*time.Second, func() bool {
+	eventually(t, "told that it broke", patience, func() bool {
 		return strings.Contains(receiver.Log(), "credential.broken default/production/api/main error\n")
 	})
 	d.Put(t, "default/production/api/main", "bearer", map[string]string{"token": canary + "-two"})
-	eventually(t, "told that it recovered", 20*time.Second, func() bool {
+	eventually(t, "told that it recovered", patience, func() bool {
 		return strings.Contains(receiver.Log(), "credential.recovered default/production/api/main ok\n")
 	})
 	resp, err := http.Post("http://"+addr, "application/json", bytes.NewReader([]byte(`{"event":"forged"}`)))
@@ -238,12 +238,12 @@ func TestWebhookByUse(t *testing.T) {
 	ask(http.StatusOK)
 	api.take()
 	ask(http.StatusUnauthorized)
-	eventually(t, "told that it broke", 10*time.Second, func() bool { return len(h.all()) == 1 })
+	eventually(t, "told that it broke", patience, func() bool { return len(h.all()) == 1 })
 	ask(http.StatusUnauthorized)
 	time.Sleep(3 * time.Second)
 	api.take(canary + "-one")
 	ask(http.StatusOK)
-	eventually(t, "told that it recovered", 10*time.Second, func() bool { return len(h.all()) == 2 })
+	eventually(t, "told that it recovered", patience, func() bool { return len(h.all()) == 2 })
 	for i, want := range []string{"credential.broken", "credential.recovered"} {
 		if e := h.all()[i]; e.Event != want || !strings.Contains(e.body, `"type":"bearer"`) {
 			t.Errorf("event %d: %s", i, e.body)
@@ -264,7 +264,7 @@ func TestWebhookRedirect(t *testing.T) {
 	}); code != http.StatusCreated {
 		t.Fatalf("PUT: %d %s", code, body)
 	}
-	eventually(t, "it does not take the event", 10*time.Second, func() bool { return strings.Contains(d.Log(), "it answered 307") })
+	eventually(t, "it does not take the event", patience, func() bool { return strings.Contains(d.Log(), "it answered 307") })
 	if got := h.all(); len(got) != 0 {
 		t.Errorf("a redirect was followed: %+v", got)
 	}
@@ -287,7 +287,7 @@ func TestWebhookFaults(t *testing.T) {
 	d = testserver.Sallyport(t, own+api.api("[provider.verify]\npath = \"/me\"\n[checks]\ninterval = \"1s\"\n"), "SALLYPORT_ADMIN_LISTEN="+admin)
 	d.Put(t, "default/production/api/main", "bearer", map[string]string{"token": canary + "-one"})
 	api.take()
-	eventually(t, "refused", 10*time.Second, func() bool {
+	eventually(t, "refused", patience, func() bool {
 		return strings.Contains(d.Log(), "does not take events") && strings.Contains(d.Log(), "loop_detected")
 	})
 	place(t, h.key, "")
@@ -299,7 +299,7 @@ func TestWebhookFaults(t *testing.T) {
 	if code, body := d.Call(t, http.MethodPost, "/api/v1/reload", nil); code/100 != 2 {
 		t.Fatalf("reload: %d %s", code, body)
 	}
-	eventually(t, "told at the other URL", 5*time.Second, func() bool { return len(h.all()) == 1 })
+	eventually(t, "told at the other URL", patience, func() bool { return len(h.all()) == 1 })
 }
 
 // mine is what a caller sees of its credentials.
@@ -363,12 +363,12 @@ func TestWebhookWarning(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	eventually(t, "told that it broke", 10*time.Second, func() bool { return len(h.all()) == 1 })
+	eventually(t, "told that it broke", patience, func() bool { return len(h.all()) == 1 })
 	shows("error", "credentials_rejected")
 	answer.Store([2]string{"403", `{"error":"insufficient_scope"}`})
 	d.Call(t, http.MethodPost, "/api/v1/credentials/"+ref+"/check", map[string]any{})
 	shows("warning", "insufficient_scope")
-	eventually(t, "told that it recovered", 10*time.Second, func() bool { return len(h.all()) == 2 })
+	eventually(t, "told that it recovered", patience, func() bool { return len(h.all()) == 2 })
 	if e := h.all()[1]; e.Event != "credential.recovered" || e.Status != "warning" || e.Previous != "error" {
 		t.Errorf("event %+v", e)
 	}

@@ -31,7 +31,7 @@ type resource struct {
 
 func newResource(t *testing.T, ca *testserver.CA, as *testserver.OIDC) *resource {
 	t.Helper()
-	r := &resource{as: as, client: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}}}}
+	r := &resource{as: as, client: &http.Client{Timeout: time.Minute, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}}}}
 	leaf, _ := ca.Leaf(t, "localhost")
 	s := httptest.NewUnstartedServer(r)
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{leaf}}
@@ -126,7 +126,7 @@ func (r *resource) take() (bodies []string, status []int) {
 func TestOIDC(t *testing.T) {
 	ca := testserver.NewCA(t)
 	_, pem := ca.Leaf(t, "127.0.0.1")
-	as := testserver.StartOIDC(t, testserver.OIDCOptions{ClientTTL: 6 * time.Second, Cert: pem, Key: pem})
+	as := testserver.StartOIDC(t, testserver.OIDCOptions{ClientTTL: 10 * time.Second, Cert: pem, Key: pem})
 	api := newResource(t, ca, as)
 	d := testserver.Sallyport(t, open+`
 [[provider]]
@@ -153,16 +153,16 @@ token_url = "`+as.TokenURL+`"
 	}
 
 	before := grants()
-	for start := time.Now(); time.Since(start) < 9*time.Second; time.Sleep(200 * time.Millisecond) {
+	for start := time.Now(); time.Since(start) < 12*time.Second; time.Sleep(200 * time.Millisecond) {
 		if status := post("{}"); status != http.StatusOK {
 			t.Fatalf("status %d after %v", status, time.Since(start))
 		}
 	}
 	if _, status := api.take(); slices.Contains(status, http.StatusUnauthorized) {
-		t.Error("a token was used past its life of 6 s")
+		t.Error("a token was used past its life of 10 s")
 	}
 	if n := grants() - before; n < 1 || n > 4 {
-		t.Errorf("%d tokens were fetched in 9 s with a life of 6 s, want 1 to 4", n)
+		t.Errorf("%d tokens were fetched in 12 s with a life of 10 s, want 1 to 4", n)
 	}
 
 	api.revoke(t)

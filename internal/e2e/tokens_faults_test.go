@@ -13,7 +13,7 @@ import (
 // posted waits until the ledger has more posts than before.
 func (g *grants) posted(t *testing.T, before int) {
 	t.Helper()
-	for range 600 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if n, _ := g.ledger.count(); n > before {
 			return
 		}
@@ -45,13 +45,14 @@ func TestTokensWhileTheEndpointFails(t *testing.T) {
 	d := testserver.Sallyport(t, g.config(road.Addr, ""))
 	g.authorize(t, d)
 	c := d.Client(t)
-	g.ledger.live(3)
+	g.ledger.live(6)
 	g.served(t, "FM-12: the first", c)
 
 	road.Down(t)
-	g.serves(t, "FM-12: away, with a token that is held", c, 2500*time.Millisecond)
+	g.serves(t, "FM-12: away, with a token that is held", c, 4*time.Second)
 	g.waits(t, "FM-12: away, and the token has ended", c, http.StatusServiceUnavailable, "token_endpoint_unreachable", 3*time.Second)
-	if r := g.ask(c); r.took > time.Second || r.code != "token_endpoint_unreachable" {
+	g.ledger.live(3)
+	if r := g.ask(c); r.took > busyMachine || r.code != "token_endpoint_unreachable" {
 		t.Errorf("FM-12: %v, want the fault at once", r)
 	}
 	if posted, _ := g.ledger.count(); posted != 1 {
@@ -122,14 +123,14 @@ func TestTokensWhileVaultFails(t *testing.T) {
 	d := testserver.Sallyport(t, g.config(g.ledger.Addr, vaultStore(t, v, "http://"+road.Addr)))
 	g.authorize(t, d)
 	c := d.Client(t)
-	g.ledger.live(3)
+	g.ledger.live(6)
 	g.served(t, "RT-07: the first", c)
 	before, _ := g.ledger.count()
 
 	road.Down(t)
-	g.serves(t, "RT-07: away before, with a token that is held", c, 2500*time.Millisecond)
+	g.serves(t, "RT-07: away before, with a token that is held", c, 4*time.Second)
 	g.waits(t, "RT-07: away, and the token has ended", c, http.StatusServiceUnavailable, "vault_unreachable", 4*time.Second)
-	if r := g.ask(c); r.took > time.Second || r.code != "vault_unreachable" {
+	if r := g.ask(c); r.took > busyMachine || r.code != "vault_unreachable" {
 		t.Errorf("RT-07: %v, want the fault at once", r)
 	}
 	if posted, _ := g.ledger.count(); posted != before {

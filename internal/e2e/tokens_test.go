@@ -71,7 +71,7 @@ func TestTokensOfManyRunners(t *testing.T) {
 func TestTokensOfThreeDaemons(t *testing.T) {
 	t.Run("vault", func(t *testing.T) {
 		v := testserver.StartVault(t, testserver.VaultOptions{})
-		testThreeDaemons(t, vaultStore(t, v, v.Address), 200, 110*time.Second)
+		testThreeDaemons(t, vaultStore(t, v, v.Address), 100, 90*time.Second)
 	})
 	t.Run("file", func(t *testing.T) {
 		dir := t.TempDir()

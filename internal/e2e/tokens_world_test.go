@@ -143,7 +143,7 @@ type grants struct {
 func newGrants(t *testing.T) *grants {
 	t.Helper()
 	g := &grants{as: testserver.StartOIDC(t, testserver.OIDCOptions{AccessTTL: time.Minute})}
-	g.api = &resource{as: g.as, client: &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}}}
+	g.api = &resource{as: g.as, client: &http.Client{Timeout: patience, Transport: &http.Transport{MaxIdleConnsPerHost: 8}}}
 	api := httptest.NewServer(g.api)
 	t.Cleanup(api.Close)
 	_, port, _ := strings.Cut(api.Listener.Addr().String(), ":")
@@ -244,7 +244,7 @@ func (g *grants) waits(t *testing.T, what string, c *http.Client, status int, co
 		if r.err == nil && r.status == status && r.code == code {
 			return time.Since(began)
 		}
-		if time.Since(began) > limit {
+		if time.Since(began) > limit+2*busyMachine {
 			t.Errorf("%s: still %v after %v, want %d %s", what, r, limit, status, code)
 			return limit
 		}

@@ -288,7 +288,7 @@ func TestTroubleshootingConsent(t *testing.T) {
 	ends := func(t *testing.T, w *consentWorld, id string, want fault.Code, words string) {
 		t.Helper()
 		var body string
-		for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 			if _, body = w.Call(t, http.MethodGet, "/api/v1/connects/"+id, nil); strings.Contains(body, `"state":"failed"`) {
 				break
 			}

@@ -73,7 +73,7 @@ func TestAuthority(t *testing.T) {
 		p := w.inside(t)
 		p.send(t, get("/x", a, "")).status(t, "first", http.StatusOK)
 		p.send(t, get("/x", b, "")).is(t, "HM-04", fault.Misdirected)
-		p.closed(t, "HM-04", 5*time.Second)
+		p.closed(t, "HM-04", patience)
 		w.other.Nothing(t, "HM-04")
 	})
 	t.Run("HM-02 another SNI", func(t *testing.T) {

@@ -126,7 +126,7 @@ func (u *upstream) One(t *testing.T) got {
 // Await waits until a request has reached the upstream.
 func (u *upstream) Await(t *testing.T) {
 	t.Helper()
-	for range 200 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if len(u.Take()) > 0 {
 			return
 		}

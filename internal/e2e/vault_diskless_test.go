@@ -24,23 +24,23 @@ func TestDiskless(t *testing.T) {
 	p.Launch(t)
 	p.confined(t)
 	p.exported(t)
-	p.becomes(t, "diskless", http.StatusOK, `{"status":"ok"}`, 10*time.Second)
+	p.becomes(t, "diskless", http.StatusOK, `{"status":"ok"}`)
 	p.probes(t)
 	p.private(t)
 	first := p.works(t)
 
 	p.Signal(t, syscall.SIGKILL)
-	p.Wait(t, 5*time.Second)
+	p.Wait(t, time.Minute)
 	p.empty(t)
 	p.Launch(t)
 	p.exported(t)
-	p.becomes(t, "after kill -9 and the loss of all state", http.StatusOK, `{"status":"ok"}`, 10*time.Second)
+	p.becomes(t, "after kill -9 and the loss of all state", http.StatusOK, `{"status":"ok"}`)
 	if second := p.works(t); second == first {
 		t.Error("the CA is the same after its key was lost")
 	}
 	p.neverBare(t, "diskless")
 	p.Signal(t, syscall.SIGTERM)
-	if code := p.Wait(t, 10*time.Second); code != 0 {
+	if code := p.Wait(t, time.Minute); code != 0 {
 		t.Errorf("exit code %d:\n%s", code, p.Log())
 	}
 }
@@ -105,7 +105,7 @@ func (p *pod) probe(t *testing.T, path, host string) int {
 		t.Fatal(err)
 	}
 	req.Host = host
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -30,15 +30,15 @@ func TestVaultFlaps(t *testing.T) {
 	time.Sleep(3 * time.Second)
 
 	f.play(badGateway)
-	w.becomes(t, "FM-08: away", http.StatusOK, degraded, 5*time.Second)
-	before := f.calls.Load()
+	w.becomes(t, "FM-08: away", http.StatusOK, degraded)
+	before, asked := f.calls.Load(), time.Now()
 	const outage = 4 * time.Second
 	for began := time.Now(); time.Since(began) < outage; time.Sleep(50 * time.Millisecond) {
 		w.refused(t, "FM-08: away", "api", "second", fault.VaultUnreachable)
 		w.refused(t, "FM-08: away", "api", "third", fault.VaultUnreachable)
 	}
-	if n := f.calls.Load() - before; n > 7 {
-		t.Errorf("FM-08: Vault was asked %d times within %v while it was away, want about one probe a second", n, outage)
+	if n := f.calls.Load() - before; n > int64(time.Since(asked).Seconds())+3 {
+		t.Errorf("FM-08: Vault was asked %d times within %v while it was away, want about one probe a second", n, time.Since(asked))
 	}
 	f.restore()
 	w.resumes(t, "FM-08: back", "api", "second")
@@ -61,7 +61,7 @@ func TestVaultHerd(t *testing.T) {
 			map[string]any{"data": records["api/default"]})
 	}
 	w.launch(t, f.URL, `cache_ttl = "3s"`, first(tokenFile(t, v.Token)))
-	w.becomes(t, "FM-08", http.StatusOK, `{"status":"ok"}`, 10*time.Second)
+	w.becomes(t, "FM-08", http.StatusOK, `{"status":"ok"}`)
 	all := func(what string) {
 		for i := range herd {
 			if r := w.ask(w.client, "api", fmt.Sprintf("flow-%d", i)); r.status != http.StatusOK {
@@ -73,17 +73,16 @@ func TestVaultHerd(t *testing.T) {
 	f.play(badGateway)
 	time.Sleep(4 * time.Second) // past cache_ttl
 	all("while Vault is away")
-	w.becomes(t, "FM-08", http.StatusOK, degraded, 5*time.Second)
+	w.becomes(t, "FM-08", http.StatusOK, degraded)
 	time.Sleep(time.Second)
 	f.restore()
 	w.resumes(t, "FM-08: back", "api", "second")
-	before := f.calls.Load()
-	const watch = 3 * time.Second
-	for began := time.Now(); time.Since(began) < watch; time.Sleep(100 * time.Millisecond) {
+	before, began := f.calls.Load(), time.Now()
+	for ; time.Since(began) < 3*time.Second; time.Sleep(100 * time.Millisecond) {
 		all("when Vault is back")
 	}
-	if n := f.calls.Load() - before; n > 45 || n < 5 {
-		t.Errorf("FM-08: Vault was asked %d times within %v of its return, want about 10 a second", n, watch)
+	if n, took := f.calls.Load()-before, time.Since(began); n > int64(10*took.Seconds())+15 || n < 5 {
+		t.Errorf("FM-08: Vault was asked %d times within %v of its return, want about 10 a second", n, took)
 	}
 	w.neverBare(t, "FM-08")
 }

@@ -57,7 +57,7 @@ name = "default"
 type = "basic"
 path = "{path}"
 `))
-	l.becomes(t, "with a lease", http.StatusOK, `{"status":"ok"}`, 10*time.Second)
+	l.becomes(t, "with a lease", http.StatusOK, `{"status":"ok"}`)
 	return l
 }
 
@@ -86,8 +86,8 @@ func (l *leased) sends(t *testing.T, what string, d time.Duration) (refused int)
 // is revoked before its time is replaced within the request that finds out, and the last one is revoked at the end.
 func TestVaultLeases(t *testing.T) {
 	t.Parallel()
-	l := newLeased(t, 4*time.Second, 8*time.Second)
-	if n := l.sends(t, "FM-07: short leases", 10*time.Second); n != 0 {
+	l := newLeased(t, 6*time.Second, 12*time.Second)
+	if n := l.sends(t, "FM-07: short leases", 14*time.Second); n != 0 {
 		t.Errorf("FM-07: %d requests went out with a lease that had ended", n)
 	}
 	l.vault.DatabaseRole(t, l.postgres, "flow", map[string]any{"default_ttl": "10m", "max_ttl": "1h"})
@@ -100,11 +100,11 @@ func TestVaultLeases(t *testing.T) {
 		time.Sleep(time.Second) // two refusals in a row are not looked into at once
 	}
 	l.Signal(t, syscall.SIGTERM)
-	if code := l.Wait(t, 10*time.Second); code != 0 {
+	if code := l.Wait(t, time.Minute); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	for began := time.Now(); len(l.postgres.Users(t)) > 0; time.Sleep(100 * time.Millisecond) {
-		if time.Since(began) > 3*time.Second {
+		if time.Since(began) > patience {
 			t.Fatalf("FM-07: the daemon left %v", l.postgres.Users(t))
 		}
 	}

@@ -18,7 +18,7 @@ import (
 // What a request may wait for a credential that is not held, and what a busy machine adds to it.
 const (
 	uncachedWait = 2 * time.Second
-	busyMachine  = 900 * time.Millisecond
+	busyMachine  = 3 * time.Second
 )
 
 // reply is what a runner was answered.
@@ -67,7 +67,7 @@ func (w *vaultWorld) served(t *testing.T, what, provider, name string) {
 // resumes checks that a request is served soon after Vault has come back: a refusal is remembered for some seconds.
 func (w *vaultWorld) resumes(t *testing.T, what, provider, name string) {
 	t.Helper()
-	const limit = 10 * time.Second
+	const limit = comesBack
 	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 		r := w.ask(w.fresh, provider, name)
 		if r.status == http.StatusOK {
@@ -96,7 +96,7 @@ func (w *vaultWorld) refused(t *testing.T, what, provider, name string, code fau
 func (w *vaultWorld) runner(t *testing.T, fresh bool) *http.Client {
 	t.Helper()
 	c := w.Client(t)
-	c.Timeout = 20 * time.Second
+	c.Timeout = time.Minute
 	tr, _ := c.Transport.(*http.Transport)
 	tr.DisableKeepAlives = fresh
 	tr.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {

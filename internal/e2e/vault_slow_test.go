@@ -32,11 +32,11 @@ func TestVaultSlow(t *testing.T) {
 		w.refused(t, "FM-05", "api", "third", fault.VaultUnreachable)
 		time.Sleep(time.Second)
 	}
-	w.becomes(t, "FM-05", http.StatusOK, degraded, 5*time.Second)
+	w.becomes(t, "FM-05", http.StatusOK, degraded)
 	w.gauge(t, "FM-05", "sallyport_vault_up", is(0))
 	p.Up(t)
 	w.resumes(t, "FM-05: fast again", "api", "second")
-	w.becomes(t, "FM-05: fast again", http.StatusOK, `{"status":"ok"}`, 10*time.Second)
+	w.becomes(t, "FM-05: fast again", http.StatusOK, `{"status":"ok"}`)
 	end()
 	w.neverBare(t, "FM-05")
 }
@@ -59,10 +59,10 @@ func TestVaultConnectionTrouble(t *testing.T) {
 	} {
 		trouble.begin()
 		w.refused(t, "FM-04: "+trouble.what, "api", "second", fault.VaultUnreachable)
-		w.becomes(t, "FM-04: "+trouble.what, http.StatusOK, degraded, 5*time.Second)
+		w.becomes(t, "FM-04: "+trouble.what, http.StatusOK, degraded)
 		w.refused(t, "FM-04: "+trouble.what, "api", "third", fault.VaultUnreachable)
 		p.Up(t)
-		w.becomes(t, "FM-04: after "+trouble.what, http.StatusOK, `{"status":"ok"}`, comesBack)
+		w.becomes(t, "FM-04: after "+trouble.what, http.StatusOK, `{"status":"ok"}`)
 	}
 	end()
 	w.resumes(t, "FM-04", "api", "second")
@@ -78,11 +78,11 @@ func TestVaultSlowWithNothingHeld(t *testing.T) {
 	w := newVaultWorld(t, v, address, "", first(tokenFile(t, v.Token)))
 	p.Slow(t, 1200*time.Millisecond)
 	for _, provider := range []string{"api", "plain"} {
-		if r := w.ask(w.fresh, provider, ""); r.took > uncachedWait+busyMachine {
+		if r := w.ask(w.fresh, provider, ""); r.took > uncachedWait+1400*time.Millisecond { // three calls take longer
 			t.Errorf("FM-05: a first request for %s: %v, want an answer within %v", provider, r, uncachedWait)
 		}
 		w.resumes(t, "FM-05: nothing was held", provider, "")
 	}
-	w.becomes(t, "FM-05", http.StatusOK, `{"status":"ok"}`, 5*time.Second)
+	w.becomes(t, "FM-05", http.StatusOK, `{"status":"ok"}`)
 	w.neverBare(t, "FM-05")
 }

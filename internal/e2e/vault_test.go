@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/testserver"
@@ -89,7 +88,7 @@ secret_id_file = "`+filepath.Join(dir, "secret")+`"
 func (w *world) deletesAllVersions(t *testing.T, v *testserver.Vault) {
 	t.Helper()
 	const path = "/v1/secret/data/sallyport/credentials/default/production/api/default"
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
 	old := func(version string) int {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, v.Address+path+"?version="+version, nil)
 		if err != nil {

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/testserver"
@@ -27,7 +26,7 @@ func TestVaultWrapsTheKey(t *testing.T) {
 	lines, token := tokenFile(t, "none-yet")
 	w := prepareVaultWorld(t)
 	w.launchWrapped(t, address, lines)
-	w.becomes(t, "FM-01", http.StatusServiceUnavailable, "", time.Second)
+	w.becomes(t, "FM-01", http.StatusServiceUnavailable, "")
 	if status, body := w.Call(t, http.MethodGet, "/livez", nil); status != http.StatusOK {
 		t.Errorf("FM-01: /livez is %d %s, want 200", status, body)
 	}
@@ -39,7 +38,7 @@ func TestVaultWrapsTheKey(t *testing.T) {
 	v.Do(t, http.MethodPost, "transit/keys/sidecar", map[string]any{})
 	v.Policy(t, "sidecar", transitPolicy)
 	rewrite(t, token, v.NewToken(t, map[string]any{"policies": []string{"sidecar"}}))
-	w.becomes(t, "FM-01: Vault has come", http.StatusOK, `{"status":"ok"}`, comesBack)
+	w.becomes(t, "FM-01: Vault has come", http.StatusOK, `{"status":"ok"}`)
 	w.Put(t, "default/production/api/default", "bearer", map[string]string{"token": apiToken})
 	w.Put(t, "default/production/plain/default", "api_key", map[string]string{"api_key": plainKey})
 	w.resumes(t, "opened", "api", "")
@@ -47,13 +46,13 @@ func TestVaultWrapsTheKey(t *testing.T) {
 
 	v.Seal(t)
 	w.served(t, "sealed, but the store is open", "api", "")
-	w.becomes(t, "sealed, but the store is open", http.StatusOK, `{"status":"ok"}`, time.Second)
+	w.becomes(t, "sealed, but the store is open", http.StatusOK, `{"status":"ok"}`)
 	w.Stop()
 	w.launchAgain(t)
-	w.becomes(t, "FM-02: started while Vault is sealed", http.StatusServiceUnavailable, "", time.Second)
+	w.becomes(t, "FM-02: started while Vault is sealed", http.StatusServiceUnavailable, "")
 	w.refused(t, "FM-02: started while Vault is sealed", "api", "", fault.VaultSealed)
 	v.Unseal(t, v.UnsealKey)
-	w.becomes(t, "FM-02: unsealed", http.StatusOK, `{"status":"ok"}`, comesBack)
+	w.becomes(t, "FM-02: unsealed", http.StatusOK, `{"status":"ok"}`)
 	w.resumes(t, "FM-02: unsealed", "api", "")
 	w.neverBare(t, "FM-02")
 	w.keyIsWrapped(t, v)

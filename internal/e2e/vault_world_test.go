@@ -37,7 +37,7 @@ func newVaultWorld(t *testing.T, v *testserver.Vault, address, settings, auth st
 	w := prepareVaultWorld(t)
 	w.fill(t, v)
 	w.launch(t, address, settings, auth)
-	w.becomes(t, "at the start", http.StatusOK, `{"status":"ok"}`, 10*time.Second)
+	w.becomes(t, "at the start", http.StatusOK, `{"status":"ok"}`)
 	return w
 }
 
@@ -117,7 +117,7 @@ func (w *vaultWorld) neverBare(t *testing.T, what string) {
 }
 
 // becomes waits until /readyz answers so.
-func (w *vaultWorld) becomes(t *testing.T, what string, status int, body string, within time.Duration) {
+func (w *vaultWorld) becomes(t *testing.T, what string, status int, body string) {
 	t.Helper()
 	began := time.Now()
 	for {
@@ -125,8 +125,8 @@ func (w *vaultWorld) becomes(t *testing.T, what string, status int, body string,
 		if s == status && strings.Contains(b, body) {
 			return
 		}
-		if time.Since(began) > within {
-			t.Fatalf("%s: /readyz is %d %s after %v, want %d %s; the log ends with\n%s", what, s, b, within, status, body, w.logEnd())
+		if time.Since(began) > comesBack {
+			t.Fatalf("%s: /readyz is %d %s after %v, want %d %s; the log ends with\n%s", what, s, b, comesBack, status, body, w.logEnd())
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

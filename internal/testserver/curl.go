@@ -8,15 +8,14 @@ import (
 	"os/exec"
 	"sync"
 	"testing"
-	"time"
 )
 
 var curlVersion = sync.OnceValue(func() string { return Version("curl", "--version") })
 
-// Curl runs the real curl with no variables but env and PATH, for a minute at most.
+// Curl runs the real curl with no variables but env and PATH, for some minutes at most.
 func Curl(tb testing.TB, env []string, args ...string) (stdout, stderr string, exit int) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), uploadLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, Find(tb, "curl"), append([]string{"-sS"}, args...)...)
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + tb.TempDir()}, env...)

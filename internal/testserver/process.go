@@ -13,8 +13,9 @@ import (
 
 // Bounds that a machine with much else to do does not come near.
 const (
-	startLimit = time.Minute      // of the start of a server, and of its end
-	callLimit  = 30 * time.Second // of a test's own call
+	startLimit  = time.Minute      // of the start of a server, and of its end
+	callLimit   = 30 * time.Second // of a test's own call
+	uploadLimit = 3 * time.Minute  // of a call that may be large
 )
 
 // Process is a server that a test runs. It is ended with the test.

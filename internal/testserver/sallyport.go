@@ -236,7 +236,7 @@ func (d *Daemon) Client(tb testing.TB) *http.Client {
 		Proxy: http.ProxyURL(d.ProxyURL(tb, "default")), TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true,
 	}
 	tb.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Timeout: time.Minute, Transport: tr}
+	return &http.Client{Timeout: uploadLimit, Transport: tr}
 }
 
 // CurlEnv is what a runner's environment would hold for the caller default.
