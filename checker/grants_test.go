@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -57,14 +58,18 @@ func TestGrantsAreVerifiedByMinting(t *testing.T) {
 		{record("github_app", "app_id", "7", "installation_id", "42", "private_key", privateKey(t, app)), "/app/installations/42/access_tokens"},
 		{record("two_step", "username", "robot", "password", canary), "/login"},
 	} {
-		for _, status := range []int{200, 401} {
-			t.Run(fmt.Sprintf("%s %d", tc.cred.Type, status), func(t *testing.T) {
+		for _, how := range []struct {
+			status   int
+			encoding string
+		}{{200, ""}, {401, ""}, {401, "json"}} {
+			t.Run(fmt.Sprint(tc.cred.Type, how), func(t *testing.T) {
+				status := how.status
 				e := &echoing{status: status}
 				s := httptest.NewServer(e)
 				t.Cleanup(s.Close)
 				p := api(s.URL)
 				p.Verify = provider.Verify{}
-				p.OAuth2 = provider.OAuth2{TokenURL: s.URL + "/token", ClientAuth: "none"}
+				p.OAuth2 = provider.OAuth2{TokenURL: s.URL + "/token", ClientAuth: "none", Encoding: how.encoding}
 				p.Login = provider.Login{Path: "/login", Body: `{"user":"{username}","password":"{password}"}`, Token: "token"}
 				r := newChecker(transport(t)).Check(t.Context(), p, tc.cred)
 				if len(r.Steps) != 1 || r.Steps[0].Name != "token" || !strings.HasSuffix(r.Steps[0].URL, tc.path) {
@@ -95,9 +100,11 @@ func (e *echoing) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(strings.NewReader(string(body)))
 	_ = r.ParseForm()
+	object := map[string]string{}
+	_ = json.Unmarshal(body, &object)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, v := range []string{r.PostForm.Get("assertion"), r.PostForm.Get("subject_token"), strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")} {
+	for _, v := range []string{r.PostForm.Get("assertion"), r.PostForm.Get("subject_token"), object["assertion"], object["subject_token"], strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")} {
 		if v != "" {
 			e.proofs = append(e.proofs, v)
 		}

@@ -3,6 +3,7 @@ package checker
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"maps"
 	"mime"
@@ -209,9 +210,6 @@ func (r *recorder) form(req *http.Request) string {
 	if req.GetBody == nil || req.ContentLength <= 0 || req.ContentLength > peekLimit {
 		return ""
 	}
-	if t, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type")); t != "application/x-www-form-urlencoded" {
-		return secret.Redacted
-	}
 	body, err := req.GetBody()
 	if err != nil {
 		return ""
@@ -221,22 +219,45 @@ func (r *recorder) form(req *http.Request) string {
 	if err != nil {
 		return ""
 	}
+	if t, _, _ := mime.ParseMediaType(req.Header.Get("Content-Type")); t != "application/x-www-form-urlencoded" {
+		r.learnProofs(textsOf(b))
+		return secret.Redacted
+	}
 	v, err := url.ParseQuery(string(b))
 	if err != nil {
 		return ""
 	}
+	r.learnProofs(v)
 	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(v)) {
 		shown := secret.Redacted
 		if slices.Contains(told, k) {
 			shown = v.Get(k)
 		}
-		if slices.Contains(proofs, k) { // a server may send it back
-			r.secrets = append(r.secrets, secret.New(v.Get(k)))
-		}
 		parts = append(parts, k+"="+shown)
 	}
 	return secret.Redact(strings.Join(parts, "&"), r.secrets...)
+}
+
+// learnProofs makes secrets of the proofs in a token request: a server may send
+// them back.
+func (r *recorder) learnProofs(v url.Values) {
+	for _, k := range proofs {
+		r.secrets = append(r.secrets, secret.New(v.Get(k)))
+	}
+}
+
+// textsOf gives the members of a JSON object that are texts; none where it is none.
+func textsOf(body []byte) url.Values {
+	var object map[string]any
+	_ = json.Unmarshal(body, &object) // what is no object has no members
+	v := url.Values{}
+	for name, member := range object {
+		if text, ok := member.(string); ok {
+			v.Set(name, text)
+		}
+	}
+	return v
 }
 
 // excerpt redacts before it cuts, so that no half of a secret is left, nor one that
