@@ -60,6 +60,12 @@ func (v *Vault) removeAt(ctx context.Context, name string, missing func(*record)
 	if err != nil {
 		return err
 	}
+	return v.remove(ctx, m, name, "metadata", missing)
+}
+
+// remove ends the secret of that name in a KV mount: part is "metadata" for all of it, or "data" for its newest version,
+// which version 2 can restore.
+func (v *Vault) remove(ctx context.Context, m mount, name, part string, missing func(*record) error) error {
 	r, err := v.readAt(ctx, m, name)
 	if err != nil {
 		return err
@@ -67,7 +73,7 @@ func (v *Vault) removeAt(ctx context.Context, name string, missing func(*record)
 	if r.gone() {
 		return missing(r)
 	}
-	path := m.at("metadata", name)
+	path := m.at(part, name)
 	err = v.do(ctx, "delete", path, func(ctx context.Context, c *api.Client) error { return remove(ctx, c, path) })
 	if !errors.Is(err, fault.VaultUnreachable) {
 		return err

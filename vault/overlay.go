@@ -2,11 +2,9 @@ package vault
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/sallyport/sallyport/internal/credential"
-	"github.com/sallyport/sallyport/internal/fault"
 )
 
 // Overlay is a credential.Store that shows the credentials which the configuration names among the records of another
@@ -90,10 +88,11 @@ func (o *Overlay) Put(ctx context.Context, c *credential.Credential) error {
 	return o.base.Put(ctx, c)
 }
 
-// Delete implements credential.Store. What the configuration names is in_use.
+// Delete implements credential.Store. Of what the configuration names the newest version goes, as by vault kv delete;
+// what an engine issues is invalid_request.
 func (o *Overlay) Delete(ctx context.Context, ref credential.Ref) error {
 	if r := o.v.references()[ref]; r != nil {
-		return fault.New(fault.InUse, fmt.Sprintf("used by configuration: remove the [[credential]] entry of %s", ref), nil)
+		return o.v.deleteReference(ctx, r)
 	}
 	return o.base.Delete(ctx, ref)
 }

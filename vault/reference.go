@@ -115,6 +115,24 @@ func (v *Vault) writeReference(ctx context.Context, r *reference, c *credential.
 	})
 }
 
+// deleteReference removes what the configuration names from where it lies.
+func (v *Vault) deleteReference(ctx context.Context, r *reference) error {
+	return v.at(ctx, r.Path, func(m mount) error {
+		if m.kv == 0 {
+			return r.readOnly("; it is issued there")
+		}
+		name, err := r.nameIn(m)
+		if err != nil {
+			return err
+		}
+		err = v.remove(ctx, m, name, "data", func(rec *record) error { return r.missing(rec.fate()+hint(m, name), nil) })
+		if errors.Is(err, fault.VaultDenied) {
+			return fault.New(fault.VaultDenied, fmt.Sprintf("deleting it needs delete on %s, which sallyport vault policy leaves to you", m.at("data", name)), err)
+		}
+		return err
+	})
+}
+
 // readOnly is the fault of a change that is not ours to make.
 func (r *reference) readOnly(why string) error {
 	return fault.New(fault.InvalidRequest, fmt.Sprintf(

@@ -230,14 +230,46 @@ func TestOverlay(t *testing.T) {
 			t.Errorf("%s: %v does not tell where it lies", what, err)
 		}
 	}
-	err := s.Delete(t.Context(), legacy.Ref)
-	wantCode(t, "Delete", err, fault.InUse)
-	if err == nil || !strings.Contains(err.Error(), "configuration") {
-		t.Errorf("Delete: %v does not tell why", err)
-	}
 	if err := s.Delete(t.Context(), ref(t, "acme/test/crm/main")); err != nil {
 		t.Errorf("Delete of a stored record: %v", err)
 	}
+}
+
+// A secret goes as vault kv delete takes it: version 2 can bring it back.
+func TestDeleteReference(t *testing.T) {
+	t.Parallel()
+	server := teams(t)
+	server.Do(t, http.MethodPost, "kv/data/crm", map[string]any{"data": map[string]any{"token": "theirs"}})
+	server.Do(t, http.MethodPost, "old/crm", map[string]any{"token": "theirs"})
+	server.Do(t, http.MethodPost, "sys/mounts/lend", map[string]any{"type": "transit"})
+	kv2 := Reference{Ref: ref(t, "acme/test/crm/legacy"), Type: "bearer", Path: "kv/crm"}
+	kv1 := Reference{Ref: ref(t, "acme/test/crm/old"), Type: "bearer", Path: "old/crm"}
+	lent := Reference{Ref: ref(t, "acme/test/crm/lent"), Type: "bearer", Path: "lend/crm"}
+
+	server.Policy(t, "reader", `path "kv/data/crm" { capabilities = ["read"] }`)
+	o := rootOptions(server)
+	o.Token = secret.New(server.NewToken(t, map[string]any{"policies": []string{"reader"}}))
+	_, s := refer(t, o, kv2)
+	err := s.Delete(t.Context(), kv2.Ref)
+	wantCode(t, "Delete by a reader", err, fault.VaultDenied)
+	if err == nil || !strings.Contains(err.Error(), "delete on kv/data/crm") {
+		t.Errorf("Delete by a reader: %v does not tell what is needed", err)
+	}
+
+	_, s = refer(t, rootOptions(server), kv2, kv1, lent)
+	err = s.Delete(t.Context(), lent.Ref)
+	wantCode(t, "Delete of what is issued", err, fault.InvalidRequest)
+	if err == nil || !strings.Contains(err.Error(), "configuration") {
+		t.Errorf("Delete of what is issued: %v does not tell why", err)
+	}
+	for _, r := range []Reference{kv2, kv1} {
+		if err := s.Delete(t.Context(), r.Ref); err != nil {
+			t.Fatalf("Delete of %s: %v", r.Path, err)
+		}
+		wantCode(t, "Delete again", s.Delete(t.Context(), r.Ref), fault.CredentialNotFound)
+	}
+	server.Do(t, http.MethodPost, "kv/undelete/crm", map[string]any{"versions": []int{1}})
+	wantFields(t, "what was brought back", mustGet(t, s, kv2.Ref), map[string]string{"token": "theirs"})
 }
 
 // tokens maps the token fields of an OAuth client that others keep.
