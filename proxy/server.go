@@ -32,7 +32,7 @@ const (
 	headerTimeout   = 10 * time.Second // first byte, TLS handshake, header: each
 	idleTimeout     = 5 * time.Minute  // of a connection between requests, a body and a tunnel
 	lingering       = 2 * time.Second  // what is left of a request is read for, behind its answer
-	maxStreams      = 250              // of one h2 connection at once
+	maxStreams      = 100              // of one h2 connection at once
 )
 
 // Options of a Server that no reload changes.
