@@ -23,6 +23,7 @@ type usage struct {
 type useOf struct {
 	callers   atomic.Pointer[[]*useBy]
 	rejection atomic.Pointer[Rejection] // nil: the provider has not refused it since it took it
+	unrest    atomic.Pointer[unrest]    // nil: no good answer has taken a rejection back
 	good      atomic.Int64              // when the last request began that went well, in Unix milliseconds; 0: none did
 }
 
