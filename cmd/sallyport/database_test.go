@@ -194,7 +194,12 @@ func TestPostgresLogin(t *testing.T) {
 	loginCase{"without roots the name counts", []string{"host", "other.test", "sslmode", "require"}, told{checker.Unknown, fault.TLSCertificate, "is for another name", "connect tls"}}.run(t, check, database(nil), "postgres", at)
 	hold := heldSession(t, pg)
 	pg.ShutDown(t)
-	time.Sleep(200 * time.Millisecond) // it is told by a signal
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); { // it is told by a signal
+		if _, err := pg.Query(t, pg.User, pg.Password, "select 1"); err != nil {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 	loginCase{"a server that is shutting down", nil, told{checker.Unknown, fault.ConnectionRefused, "57P03", all}}.run(t, check, p, "postgres", at)
 	hold()
 }
@@ -204,10 +209,10 @@ func heldSession(t *testing.T, pg *testserver.Postgres) (letGo func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = pg.Query(t, pg.User, pg.Password, "select pg_sleep(3)")
+		_, _ = pg.Query(t, pg.User, pg.Password, "select pg_sleep(8)")
 	}()
-	for range 100 {
-		if out, _ := pg.Query(t, pg.User, pg.Password, "select count(*) from pg_stat_activity where query like '%pg_sleep(3)' and state = 'active'"); out == "1" {
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+		if out, _ := pg.Query(t, pg.User, pg.Password, "select count(*) from pg_stat_activity where query like '%pg_sleep(8)' and state = 'active'"); out == "1" {
 			break
 		}
 		time.Sleep(20 * time.Millisecond)

@@ -351,13 +351,13 @@ func TestExportOfManyFromVault(t *testing.T) {
 	began = time.Now()
 	to.must(t, fmt.Sprintf("exported %d credentials", n), "export", path, "--recipient", recipient)
 	t.Logf("%d records: written in %v, read in %v", n, written, time.Since(began))
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("reading %d records took %v", n, took)
 	}
 	v.Stop()
 	began = time.Now()
 	got, code := to.run(t, "export", path, "--recipient", recipient)
-	if code != 1 || !strings.Contains(got, "(vault_unreachable)") || time.Since(began) > 30*time.Second {
+	if code != 1 || !strings.Contains(got, "(vault_unreachable)") || time.Since(began) > time.Minute {
 		t.Errorf("without Vault: code %d after %v: %s", code, time.Since(began), got)
 	}
 	from.must(t, fmt.Sprintf("imported %d credentials", n), "import", path, "--identity", key) // the old one stands

@@ -106,7 +106,7 @@ func ready(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: ready")
 	}
-	for range 400 {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
 		if _, err := os.Stat(filepath.Join(ts.Getenv("SALLYPORT_STATE_DIR"), "addresses.json")); err == nil {
 			return
 		}

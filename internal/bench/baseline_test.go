@@ -70,7 +70,7 @@ func (w *world) startBaseline(b *testing.B, pem string) {
 // await waits until something listens at address.
 func await(b *testing.B, p *testserver.Process, address string) {
 	b.Helper()
-	for range 100 {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
 		if conn, err := net.Dial("tcp", address); err == nil {
 			_ = conn.Close()
 			return

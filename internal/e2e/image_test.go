@@ -38,7 +38,7 @@ func TestStaticBinary(t *testing.T) {
 		return cmd
 	}
 	p := testserver.Start(t, inside("serve"))
-	for range 100 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		out, err := inside("healthcheck").CombinedOutput()
 		if err == nil {
 			p.Signal(t, syscall.SIGTERM)

@@ -26,7 +26,7 @@ type told struct {
 // of, and gives all that the query asks for, newest first.
 func (w *world) requests(t *testing.T, query, last string) []told {
 	t.Helper()
-	for range 100 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		status, body := w.Call(t, http.MethodGet, "/api/v1/requests?"+query, nil)
 		var page struct{ Items []told }
 		if err := json.Unmarshal([]byte(body), &page); err != nil || status != http.StatusOK {
@@ -44,7 +44,7 @@ func (w *world) requests(t *testing.T, query, last string) []told {
 // logged waits for a text in the log, whose lines come by a pipe.
 func (w *world) logged(t *testing.T, text string) {
 	t.Helper()
-	for range 100 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if strings.Contains(w.Log(), text) {
 			return
 		}
