@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/sallyport/sallyport/internal/fault"
 	"github.com/sallyport/sallyport/internal/provider"
 )
@@ -168,25 +170,83 @@ func TestGateAloneRefuses(t *testing.T) {
 	}
 }
 
-// GP-09: a runner that says nothing inside its tunnel is not waited for.
-func TestSilentTunnelsEnd(t *testing.T) {
+// GP-09, RE-01, RE-02: a runner that says nothing, stops in the middle or says a
+// byte now and then is not waited for: at the listener, in its tunnel and behind
+// the handshake there.
+func TestSilentRunnersEnd(t *testing.T) {
 	r := newRig(t, echo)
+	a := r.upstream.authority
+	connected := func() *wire {
+		w := r.dial()
+		w.send("CONNECT %s HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic %s\r\n\r\n", a, auth64)
+		w.answer("CONNECT")
+		return w
+	}
+	secured := func() *wire { return r.tunnel(a, "example.com") }
+	h2 := func() *wire { return r.tunnelOf(a, "example.com", "h2") }
+	const hello, header = "\x16\x03\x01\x02\x00\x01", "GET / HTTP/1.1\r\nHost"
+	const limit = 13 * time.Second // ten, and what a slow machine takes
 	var wg sync.WaitGroup
-	for name, part := range map[string]string{"nothing": "", "half a ClientHello": "\x16\x03\x01\x02\x00\x01", "half a header": "GET / HTTP/1.1\r\nHost"} {
+	for id, c := range map[string]struct {
+		open       func() *wire
+		part, slow string // said at once, and again and again after a while
+	}{
+		"RE-01 nothing":                      {r.dial, "", ""},
+		"RE-01 half a header":                {r.dial, header, ""},
+		"RE-01 slow header":                  {r.dial, header + ": x\r\n", "X: y\r\n"},
+		"GP-09 RE-02 nothing":                {connected, "", ""},
+		"GP-09 RE-02 half a ClientHello":     {connected, hello, ""},
+		"RE-02 slow ClientHello":             {connected, hello, "\x00"},
+		"GP-09 RE-02 half a header":          {connected, header, ""},
+		"RE-02 slow header":                  {connected, header, "x"},
+		"RE-02 nothing behind a handshake":   {secured, "", ""},
+		"RE-02 half a header behind it":      {secured, header, ""},
+		"RE-02 slow header behind it":        {secured, header, "x"},
+		"RE-02 nothing behind it over HTTP2": {h2, "", ""},
+		"RE-02 half a preface over HTTP2":    {h2, "PRI * HTTP/2.0\r\n", ""},
+		"RE-02 no settings over HTTP2":       {h2, http2.ClientPreface, ""},
+		"RE-02 slow second header":           {r.second, header, "x"},
+		"RE-02 half a second header":         {r.second, header, ""},
+	} {
 		wg.Go(func() {
-			w := r.dial()
-			_ = w.SetDeadline(time.Now().Add(headerTimeout + 30*time.Second))
-			w.send("CONNECT %s HTTP/1.1\r\nHost: x\r\nProxy-Authorization: Basic %s\r\n\r\n", r.upstream.authority, auth64)
-			w.answer("CONNECT")
-			w.send("%s", part)
+			w := c.open()
+			_ = w.SetDeadline(time.Now().Add(limit + 2*time.Second))
+			w.send("%s", c.part)
 			start := time.Now()
+			done := make(chan struct{})
+			if c.slow != "" {
+				wg.Go(func() { w.repeat(c.slow, done) })
+			}
 			_, err := io.Copy(io.Discard, w.r)
-			if took := time.Since(start); took > headerTimeout+20*time.Second || isTimeout(err) {
-				t.Errorf("GP-09: %s: still open after %v (%v)", name, took, err)
+			close(done)
+			if took := time.Since(start); took > limit || isTimeout(err) {
+				t.Errorf("%s: still open after %v (%v)", id, took, err)
 			}
 		})
 	}
 	wg.Wait()
+}
+
+// second opens a connection over which a request has been answered.
+func (r *rig) second() *wire {
+	w := r.tunnel(r.upstream.authority, "example.com")
+	w.send("GET / HTTP/1.1\r\nHost: %s\r\n\r\n", r.upstream.authority)
+	w.answer("GET")
+	return w
+}
+
+// repeat says words twice a second until done or nobody hears them.
+func (w *wire) repeat(words string, done <-chan struct{}) {
+	for {
+		select {
+		case <-done:
+			return
+		case <-time.After(500 * time.Millisecond):
+		}
+		if _, err := io.WriteString(w.Conn, words); err != nil {
+			return
+		}
+	}
 }
 
 func isTimeout(err error) bool {
