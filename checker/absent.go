@@ -16,3 +16,11 @@ func Absent(ref credential.Ref, detail string) *Report {
 		Steps:  []Step{}, CheckedAt: time.Now().UTC().Truncate(time.Millisecond),
 	}
 }
+
+// hidden is the report of a credential that the store holds and does not give.
+func hidden(ref credential.Ref, err error) *Report {
+	rep := Absent(ref, "the store does not give it")
+	rep.Status, rep.Checks[0].Status = Unknown, Unverifiable
+	rep.Fault = NewFault(fault.From(err).On(ref.String(), ref.Provider))
+	return rep
+}

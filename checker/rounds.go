@@ -53,6 +53,7 @@ type Rounds struct {
 	turns    map[credential.Ref]*turn
 	interval time.Duration    // that the turns are set by; 0: there are none
 	folders  []credential.Ref // that were looked into
+	hidden   []credential.Ref // and could not be listed
 	listed   time.Time        // when
 
 	away time.Duration // the last pause; 0: the store is there
@@ -167,11 +168,11 @@ func (r *Rounds) list(ctx context.Context, interval time.Duration) {
 	l := listing{found: map[credential.Ref]bool{}}
 	for _, folder := range r.folders {
 		names, err := inTime(ctx, r.o.Store.Folders, folder)
-		if r.missed(ctx, err, folder) {
+		if r.missed(ctx, err) {
 			return
 		}
 		if err != nil {
-			l.hidden = append(l.hidden, folder)
+			r.hide(&l, folder, err)
 		}
 		for _, name := range names {
 			below := folder
@@ -180,11 +181,11 @@ func (r *Rounds) list(ctx context.Context, interval time.Duration) {
 				continue
 			}
 			refs, err := inTime(ctx, r.o.Store.List, below)
-			if r.missed(ctx, err, below) {
+			if r.missed(ctx, err) {
 				return
 			}
 			if err != nil {
-				l.hidden = append(l.hidden, below)
+				r.hide(&l, below, err)
 			}
 			for _, ref := range refs {
 				l.found[ref] = r.o.Wanted(ref)
@@ -201,6 +202,14 @@ type listing struct {
 	idle   []credential.Ref        // folders of providers that are not known
 }
 
+// hide takes note of a folder that cannot be listed. The log says so once.
+func (r *Rounds) hide(l *listing, folder credential.Ref, err error) {
+	if !slices.Contains(r.hidden, folder) {
+		r.o.Log.Warn("nothing is checked in a folder that cannot be listed", "folder", folder.String(), "error", err)
+	}
+	l.hidden = append(l.hidden, folder)
+}
+
 // inTime asks the store about a folder.
 func inTime[T any](ctx context.Context, ask func(context.Context, credential.Ref) (T, error), folder credential.Ref) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
@@ -215,7 +224,7 @@ func (r *Rounds) settle(l listing, interval time.Duration) {
 	known := r.o.History.refs()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.listed = time.Now()
+	r.listed, r.hidden = time.Now(), l.hidden
 	for ref := range r.turns {
 		known[ref] = true
 	}
@@ -256,9 +265,9 @@ func spread(fresh []*turn, interval time.Duration) {
 	}
 }
 
-// missed notes what could not be read; away is true where the store does not serve
-// at all.
-func (r *Rounds) missed(ctx context.Context, err error, what credential.Ref) (away bool) {
+// missed takes note of how the store has answered; away is true where it does not
+// serve at all.
+func (r *Rounds) missed(ctx context.Context, err error) (away bool) {
 	switch {
 	case err == nil:
 		r.mu.Lock()
@@ -271,7 +280,6 @@ func (r *Rounds) missed(ctx context.Context, err error, what credential.Ref) (aw
 	case ctx.Err() != nil:
 		return true
 	case !absent(err):
-		r.o.Log.Debug("is not checked", "what", what.String(), "error", err)
 		return false
 	}
 	r.wait(err)

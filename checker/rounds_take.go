@@ -24,8 +24,11 @@ func (r *Rounds) take(ctx context.Context, ref credential.Ref, interval time.Dur
 	switch {
 	case gone(err), err == nil && (p == nil || !r.o.Wanted(ref)):
 		r.drop(ref, gone(err))
-	case r.missed(ctx, err, ref): // its turn stays
-	case err != nil || !r.ready(t, c, interval):
+	case r.missed(ctx, err): // its turn stays
+	case err != nil:
+		r.unread(t, ref, err, interval)
+		r.after(t, interval)
+	case !r.ready(t, c, interval):
 		r.after(t, interval)
 	default:
 		r.check(ctx, t, p, c, interval)
@@ -74,6 +77,19 @@ func (r *Rounds) read(ctx context.Context, ref credential.Ref) (*credential.Cred
 	ctx, cancel := context.WithTimeout(credential.WithNeed(ctx, credential.Aging), readLimit)
 	defer cancel()
 	return r.o.Store.Get(ctx, ref)
+}
+
+// unread keeps that a record could not be read: what was known of it may be over. The
+// log says so once.
+func (r *Rounds) unread(t *turn, ref credential.Ref, err error, interval time.Duration) {
+	rep, last := hidden(ref, err), r.o.History.Last(ref.String())
+	if last == nil || last.code() != rep.code() {
+		r.o.Log.Warn("a credential cannot be read, and is not checked", "credential", rep.Credential, "error", err)
+	}
+	r.mu.Lock()
+	t.judge(rep, interval)
+	r.mu.Unlock()
+	r.o.History.Put(rep)
 }
 
 // ready reports whether the record is to be checked now.
