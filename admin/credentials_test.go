@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -423,6 +424,46 @@ func TestReports(t *testing.T) {
 		}
 	}
 	wantProblem(t, b.do(call{method: "GET", path: "/api/v1/report?credential=a/b/c/d/e"}), 400, fault.InvalidRequest)
+}
+
+// However large reports are, an answer with them can be read: the rest is on the next page.
+func TestReportsArePaged(t *testing.T) {
+	const all, answer = 100, 16 << 20
+	b := newBench(t)
+	put := func(i, size int) {
+		b.history.Put(&checker.Report{
+			Credential: fmt.Sprintf("acme/production/api/n%03d", i), Status: checker.OK, CheckedAt: time.Now(), Checks: []checker.Line{},
+			Steps: []checker.Step{{Name: "verify", ResponseExcerpt: strings.Repeat("x", size)}},
+		})
+	}
+	for i := range all {
+		put(i, 200<<10)
+	}
+	ask := func(query string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		b.Socket().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost/api/v1/report"+query, nil))
+		return w
+	}
+	var refs []string
+	pages := 0
+	for next := ""; pages == 0 || next != ""; pages++ {
+		w := ask("?cursor=" + next)
+		if n := w.Body.Len(); n > answer+1<<10 || pages > 10 {
+			t.Fatalf("page %d has %d bytes", pages, n)
+		}
+		m := object(t, w)
+		for _, item := range m["items"].([]any) {
+			refs = append(refs, item.(map[string]any)["credential"].(string))
+		}
+		next = m["next"].(string)
+	}
+	if pages != 2 || len(refs) != all || !slices.IsSorted(refs) || len(slices.Compact(refs)) != all {
+		t.Errorf("%d reports on %d pages, want each of %d once, on 2", len(refs), pages, all)
+	}
+	put(0, answer)
+	if m := object(t, ask("")); len(m["items"].([]any)) != 1 || m["next"] != "acme/production/api/n000" {
+		t.Errorf("%d items, next %v; want the one that is larger than a page", len(m["items"].([]any)), m["next"])
+	}
 }
 
 func TestTrimmedNewline(t *testing.T) {

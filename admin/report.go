@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -46,7 +47,33 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, p)
+	fits, err := fitting(p, key)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, fits)
+}
+
+// maxReports bounds the reports of one answer, in bytes, so that a client can read
+// it; one that is larger comes alone.
+const maxReports = 16 << 20
+
+// fitting gives the items of a page as far as they fit into an answer.
+func fitting(p list[*checker.Report], key func(*checker.Report) string) (list[json.RawMessage], error) {
+	out := list[json.RawMessage]{Items: []json.RawMessage{}, Next: p.Next}
+	left := maxReports
+	for i, rep := range p.Items {
+		b, err := json.Marshal(rep)
+		if err != nil {
+			return out, err
+		}
+		if left -= len(b); left < 0 && i > 0 {
+			out.Next = key(p.Items[i-1])
+			break
+		}
+		out.Items = append(out.Items, b)
+	}
+	return out, nil
 }
 
 func (s *Server) reportCSV(w http.ResponseWriter, r *http.Request) error {

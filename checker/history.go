@@ -11,7 +11,8 @@ import (
 )
 
 // Bounds of a History: so many last reports and so many last failures of
-// credentials, and so many reports before those, of each sort.
+// credentials, and so many reports before those, of each sort. Steps are kept of
+// the newest only: of maxEarlier reports, and of as many failures.
 const (
 	maxReports = 4096
 	maxEarlier = 512
@@ -91,19 +92,35 @@ func (h *History) put(r *Report) {
 	h.changed(last == nil || last.Status != r.Status || r.Status == Error)
 	delete(h.unmet, r.Credential)
 	h.last.put(r)
-	h.earlier = push(h.earlier, r)
+	h.push(&h.earlier, r)
 	if r.Status != OK {
 		h.failures.put(r)
-		h.failedSo = push(h.failedSo, r)
+		h.push(&h.failedSo, r)
 	}
 }
 
 // push appends r; the oldest goes where there are too many.
-func push(list []*Report, r *Report) []*Report {
-	if len(list) >= maxEarlier {
-		list = slices.Delete(list, 0, 1)
+func (h *History) push(list *[]*Report, r *Report) {
+	*list = append(*list, r)
+	if len(*list) <= maxEarlier {
+		return
 	}
-	return append(list, r)
+	oldest := (*list)[0]
+	*list = slices.Delete(*list, 0, 1)
+	if !slices.Contains(h.earlier, oldest) && !slices.Contains(h.failedSo, oldest) {
+		h.shorten(oldest)
+	}
+}
+
+// shorten drops the steps of a last report, which are the most of it.
+func (h *History) shorten(r *Report) {
+	short := *r
+	short.Steps = []Step{}
+	for _, s := range []shelf{h.last, h.failures} {
+		if s.m[r.Credential] == r {
+			s.m[r.Credential] = &short
+		}
+	}
 }
 
 // Of gives the kept reports of the credential with that full reference, the

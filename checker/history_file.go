@@ -73,16 +73,16 @@ func (h *History) take(last, failures []*Report) {
 	}
 	for _, r := range failures {
 		h.failures.put(r)
-		h.failedSo = push(h.failedSo, r)
+		h.push(&h.failedSo, r)
 		h.unmet[r.Credential] = true
 	}
 	for _, r := range last {
 		h.last.put(r)
-		h.earlier = push(h.earlier, r)
+		h.push(&h.earlier, r)
 		h.unmet[r.Credential] = true
 		if r.Status != OK {
 			h.failures.put(r)
-			h.failedSo = push(h.failedSo, r)
+			h.push(&h.failedSo, r)
 		}
 	}
 }

@@ -2,11 +2,14 @@ package checker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,7 +22,8 @@ import (
 const (
 	peekLimit    = 64 << 10
 	excerptLimit = 2 << 10
-	headerLimit  = 1 << 10
+	headerLimit  = 1 << 10 // of a header field
+	headersLimit = 4 << 10 // of all fields of a request or an answer
 	maxSteps     = 24
 )
 
@@ -185,6 +189,8 @@ func (r *recorder) hides(name string) bool {
 	return name == "Authorization" || name == "Cookie" || r.owned != nil && r.owned(name)
 }
 
+// headers gives the fields of h that may be shown. Where they are too much the longest
+// are left out.
 func (r *recorder) headers(h http.Header, hidden func(string) bool) map[string]string {
 	m := make(map[string]string, len(h))
 	for name, values := range h {
@@ -193,6 +199,14 @@ func (r *recorder) headers(h http.Header, hidden func(string) bool) map[string]s
 			continue
 		}
 		m[name] = within(r.hide(strings.Join(values, ", ")), headerLimit)
+	}
+	left := headersLimit
+	for _, name := range slices.SortedFunc(maps.Keys(m), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(a)+len(m[a]), len(b)+len(m[b])), strings.Compare(a, b))
+	}) {
+		if left -= len(name) + len(m[name]); left < 0 {
+			delete(m, name)
+		}
 	}
 	return m
 }

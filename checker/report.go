@@ -91,7 +91,7 @@ type Step struct {
 	Status          int               `json:"status"` // 0: no answer
 	TookMS          int64             `json:"took_ms"`
 	Detail          string            `json:"detail"`
-	RequestHeaders  map[string]string `json:"request_headers"`
+	RequestHeaders  map[string]string `json:"request_headers"` // 4 KiB at most, as are the answer's
 	RequestBody     string            `json:"request_body"`
 	ResponseHeaders map[string]string `json:"response_headers"`
 	ResponseExcerpt string            `json:"response_excerpt"` // 2 KiB at most

@@ -202,6 +202,41 @@ func TestHistoryIsBounded(t *testing.T) {
 	}
 }
 
+// Steps are kept of the newest reports, and of failures longer.
+func TestStepsAreBounded(t *testing.T) {
+	h := checker.NewHistory(nil)
+	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	put := func(ref string, s checker.Status, second int) *checker.Report {
+		r := &checker.Report{Credential: ref, Status: s, CheckedAt: at.Add(time.Duration(second) * time.Second), Steps: []checker.Step{{Name: "verify"}}}
+		h.Put(r)
+		return r
+	}
+	failed := put("failed", checker.Error, 0)
+	first := put("first", checker.OK, 1)
+	for i := range 600 {
+		put(fmt.Sprint(i), checker.OK, 2+i)
+	}
+	n := 0
+	for _, r := range h.All() {
+		n += len(r.Steps)
+	}
+	if n != 512+1 || len(h.Last("failed").Steps) != 1 || len(h.Last("599").Steps) != 1 {
+		t.Errorf("steps of %d reports are kept; want those of the newest 512 and of the failure", n)
+	}
+	if r := h.Last("first"); r == nil || r.Status != checker.OK || r.Steps == nil || len(r.Steps) != 0 {
+		t.Errorf("the oldest good report is %+v, want it without steps", r)
+	}
+	for i := range 512 {
+		put("bad"+fmt.Sprint(i), checker.Error, 1000+i)
+	}
+	if r := h.Last("failed"); len(r.Steps) != 0 || h.LastFailure("failed") != r || len(h.Of("failed")) != 1 {
+		t.Errorf("the oldest failure is %+v and %+v, want it once, without steps", r, h.LastFailure("failed"))
+	}
+	if len(first.Steps) != 1 || len(failed.Steps) != 1 {
+		t.Error("a report was changed that somebody may be reading")
+	}
+}
+
 // Failures are kept longer than good reports, and the newest comes first.
 func TestEarlierReports(t *testing.T) {
 	h := checker.NewHistory(nil)
