@@ -61,6 +61,9 @@ func (st *state) decide(ctx context.Context, q ask) Decision {
 		return d.refused(err)
 	}
 	if !rt.intercept {
+		if f := st.Upstream.refuses(ctx, nil, a); f != nil {
+			return d.refused(f)
+		}
 		d.Action = "tunnel"
 		d.Why = append(d.Why, "no provider owns "+a.String()+": it passes untouched")
 		return d
@@ -70,10 +73,29 @@ func (st *state) decide(ctx context.Context, q ask) Decision {
 		d.Provider = t.provider.Name
 		d.Why = append(d.Why, "provider "+d.Provider+" owns "+a.String()+q.path)
 	}
+	if err == nil {
+		err = st.unreachable(ctx, &t)
+	}
 	if err != nil {
 		return d.refused(err)
 	}
 	return d.passed(&t)
+}
+
+// unreachable tells of a target that the dial guard refuses, as far as that shows
+// without dialling; nil: it does not.
+func (st *state) unreachable(ctx context.Context, t *target) error {
+	a := t.authority
+	if t.rebase != nil {
+		var err error
+		if a, err = provider.ParseAuthority(t.rebase.Host, portOf(t.rebase.Scheme)); err != nil {
+			return fault.New(fault.InvalidRequest, "the upstream's host is malformed", nil)
+		}
+	}
+	if f := st.Upstream.refuses(ctx, t.provider, a); f != nil {
+		return f
+	}
+	return nil
 }
 
 func (d Decision) refused(err error) Decision {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -325,7 +326,9 @@ func TestStoreAway(t *testing.T) {
 }
 
 func TestDecide(t *testing.T) {
-	r := newRig(t, echo)
+	r := newRig(t, echo, func(r *rig) {
+		r.config.Upstream.guard.own = func() []netip.AddrPort { return []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:3128")} }
+	})
 	for _, c := range []struct {
 		q    Question
 		want Decision
@@ -334,6 +337,9 @@ func TestDecide(t *testing.T) {
 		{Question{Caller: "orders", Credential: "no", Method: "GET", URL: r.url("/x")}, Decision{Action: "refuse", Provider: "api", Code: fault.CredentialNotFound}},
 		{Question{Caller: "orders", Method: "GET", URL: "https://other.test/"}, Decision{Action: "refuse", Code: fault.NoRoute}},
 		{Question{Caller: "orders", Method: "GET", URL: "http://other.test/"}, Decision{Action: "tunnel"}},
+		{Question{Caller: "orders", Method: "GET", URL: "http://10.0.0.1/"}, Decision{Action: "refuse", Code: fault.PrivateAddress}},
+		{Question{Caller: "orders", Method: "GET", URL: "https://[fd00:ec2::254]:8443/"}, Decision{Action: "refuse", Code: fault.PrivateAddress}},
+		{Question{Caller: "orders", Method: "GET", URL: "http://127.0.0.1:3128/"}, Decision{Action: "refuse", Code: fault.LoopDetected}},
 		{Question{Caller: "orders", Method: "GET", URL: "ftp://other.test/"}, Decision{Action: "refuse", Code: fault.InvalidRequest}},
 	} {
 		r.srv.st.Load().TunnelPorts = []int{8443}

@@ -39,15 +39,35 @@ func (u *Upstream) Dial(ctx context.Context, p *provider.Provider, a provider.Au
 // judgeAuthority refuses Vault by name and, behind an upstream proxy, every
 // literal address that would be refused here; names are resolved there.
 func (s *domainSettings) judgeAuthority(ctx context.Context, a provider.Authority) *fault.Fault {
-	guard := s.dialer.guard
-	if guard.vault.named(a) {
+	if s.dialer.guard.vault.named(a) {
 		return vaultRefused()
 	}
-	addr, literal := a.Addr()
-	if s.proxy == nil || !literal {
+	if s.proxy == nil {
 		return nil
 	}
-	return guard.judge(ctx, netip.AddrPortFrom(addr, uint16(a.Port)))
+	return s.judgeLiteral(ctx, a)
+}
+
+// judgeLiteral refuses an address; a name is not resolved for it.
+func (s *domainSettings) judgeLiteral(ctx context.Context, a provider.Authority) *fault.Fault {
+	addr, literal := a.Addr()
+	if !literal {
+		return nil
+	}
+	return s.dialer.guard.judge(ctx, netip.AddrPortFrom(addr, uint16(a.Port)))
+}
+
+// refuses tells what is known of an authority of p's without dialling it: our own
+// listeners, Vault, and addresses that are not open. nil: none of these.
+func (u *Upstream) refuses(ctx context.Context, p *provider.Provider, a provider.Authority) *fault.Fault {
+	s := u.domain(p, nil).settings
+	if f := u.loops(ctx, a); f != nil {
+		return f
+	}
+	if s.dialer.guard.vault.named(a) {
+		return vaultRefused()
+	}
+	return s.judgeLiteral(ctx, a)
 }
 
 // loops tells that the authority is one of our own listeners.
