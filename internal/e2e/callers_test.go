@@ -214,6 +214,7 @@ name = "calm"
 
 // HM-01, GP-16: a host that nobody owns gets no credential, and no tunnel under deny.
 func TestUnmatchedHosts(t *testing.T) {
+	t.Parallel()
 	t.Run("tunnel", func(t *testing.T) {
 		w := newWorld(t, open)
 		p := w.connect(t, w.other.Addr)

@@ -16,6 +16,7 @@ import (
 
 // The demo shows what it claims, and leaves nothing behind.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	temp := t.TempDir()
 	cmd := exec.Command(testserver.Binary(t), "demo")
 	cmd.Env = []string{"TMPDIR=" + temp, "PATH=" + os.Getenv("PATH"), "VAULT_ADDR=http://127.0.0.1:1", "SALLYPORT_STORE_BACKEND=vault"}
@@ -40,6 +41,7 @@ path "kv1/sallyport-demo-*" { capabilities = ["create", "read", "update", "list"
 
 // On a real Vault the demo shows the same, on both versions of the KV engine, and takes away all that it has put there.
 func TestDemoOnVault(t *testing.T) {
+	t.Parallel()
 	v, env := demoVault(t)
 	for _, mount := range []string{"secret", "kv1"} {
 		t.Run(mount, func(t *testing.T) {
@@ -117,6 +119,7 @@ func TestDemoWithoutVault(t *testing.T) {
 
 // demo --stay goes on until it is interrupted, and then leaves nothing behind either.
 func TestDemoStay(t *testing.T) {
+	t.Parallel()
 	v, env := demoVault(t)
 	for name, args := range map[string][]string{"on sealed files": nil, "on Vault": {"--vault", v.Address}} {
 		t.Run(name, func(t *testing.T) {

@@ -150,6 +150,7 @@ var stores = map[string]func(t *testing.T) string{
 
 // A grant from the day it is stored to the day it is revoked, with the words that a person sees on the way.
 func TestGrantLife(t *testing.T) {
+	t.Parallel()
 	for name, store := range stores {
 		t.Run(name, func(t *testing.T) {
 			w := newLifeWorld(t, testserver.OIDCOptions{AccessTTL: time.Hour}, store(t))
@@ -319,6 +320,7 @@ func (w *lifeWorld) quit(t *testing.T) {
 
 // Without a daemon the command does the same by itself, with a journal of its own.
 func TestGrantLifeWithoutADaemon(t *testing.T) {
+	t.Parallel()
 	w := newLifeWorld(t, testserver.OIDCOptions{AccessTTL: time.Hour}, "")
 	first := w.served(t)
 	w.quit(t)

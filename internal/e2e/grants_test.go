@@ -45,6 +45,7 @@ func signer(t *testing.T) (private, set string) {
 // Assertions that a key signs, and clients that prove themselves by it, are taken
 // by a certified server; its tokens carry a runner's requests.
 func TestSignedGrants(t *testing.T) {
+	t.Parallel()
 	private, set := signer(t)
 	ca := testserver.NewCA(t)
 	_, cert := ca.Leaf(t, "127.0.0.1")

@@ -10,6 +10,7 @@ import (
 
 // Python's oauthlib, which others verify with, takes each request that is signed here, once.
 func TestOAuth1(t *testing.T) {
+	t.Parallel()
 	ca := testserver.NewCA(t)
 	_, cert := ca.Leaf(t, "localhost", "127.0.0.1")
 	addr := testserver.StartOAuth1(t, cert)

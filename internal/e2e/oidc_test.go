@@ -124,6 +124,7 @@ func (r *resource) take() (bodies []string, status []int) {
 // provider counts lives from whole seconds, so that a token's ends up to one
 // second early; the daemon's margin of a fifth is more than that here.
 func TestOIDC(t *testing.T) {
+	t.Parallel()
 	ca := testserver.NewCA(t)
 	_, pem := ca.Leaf(t, "127.0.0.1")
 	as := testserver.StartOIDC(t, testserver.OIDCOptions{ClientTTL: 10 * time.Second, Cert: pem, Key: pem})
@@ -185,6 +186,7 @@ token_url = "`+as.TokenURL+`"
 
 // Many runners at once share one fetch of a token.
 func TestOneTokenForMany(t *testing.T) {
+	t.Parallel()
 	ca := testserver.NewCA(t)
 	_, pem := ca.Leaf(t, "127.0.0.1")
 	as := testserver.StartOIDC(t, testserver.OIDCOptions{ClientTTL: time.Minute, Cert: pem, Key: pem})

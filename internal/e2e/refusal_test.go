@@ -17,6 +17,7 @@ import (
 // RS-09: an API that refuses whatever it is shown, as one does whose owner has
 // revoked the app, costs one refresh in 30 s, however many runners ask.
 func TestRevokedAppMakesNoStorm(t *testing.T) {
+	t.Parallel()
 	g := newGrants(t)
 	var asked atomic.Int64
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

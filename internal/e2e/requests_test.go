@@ -99,6 +99,7 @@ func TestRequestsAreTold(t *testing.T) {
 // A failure is still told of after more good requests than are kept, and the
 // command shows it; a bundle holds it.
 func TestFailureIsKept(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, open)
 	w.raw(t).send(t, get("http://"+w.plain.Addr+"/early", w.plain.Addr, w.auth(t)+"Sallyport-Credential: nobody\r\n"))
 	p := w.raw(t)

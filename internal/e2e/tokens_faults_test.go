@@ -40,6 +40,7 @@ func (g *grants) serves(t *testing.T, what string, c *http.Client, d time.Durati
 // held goes on to its end, what is wrong is told, and nothing is posted twice
 // that could not have been lost.
 func TestTokensWhileTheEndpointFails(t *testing.T) {
+	t.Parallel()
 	g := newGrants(t)
 	road := testserver.StartToxiproxy(t, g.ledger.Addr)
 	d := testserver.Sallyport(t, g.config(road.Addr, ""))
@@ -117,6 +118,7 @@ func (f *ledger) newest() (token string) {
 // RT-06, RT-07: Vault is away before, while and after a refresh token is spent; and
 // the daemon is killed while only its journal knows the answer (RT-05).
 func TestTokensWhileVaultFails(t *testing.T) {
+	t.Parallel()
 	g := newGrants(t)
 	v := testserver.StartVault(t, testserver.VaultOptions{})
 	road := testserver.StartToxiproxy(t, strings.TrimPrefix(v.Address, "http://"))

@@ -156,6 +156,7 @@ func (g *grants) traffic(t *testing.T, daemons []*testserver.Daemon) (end func()
 // RT-18: a token that ends earlier than it was said to is replaced within the
 // request that finds out, and one that is refused again at once passes through.
 func TestTokensRefusedEarly(t *testing.T) {
+	t.Parallel()
 	g := newGrants(t)
 	g.api.known = map[string]bool{}
 	d := testserver.Sallyport(t, g.config(g.ledger.Addr, ""))
@@ -194,6 +195,7 @@ func TestTokensRefusedEarly(t *testing.T) {
 // RT-13, RT-14: a grant that was revoked is posted once, over restarts and over two
 // daemons, and told fast; a new one is taken up at once.
 func TestTokensOfARevokedGrant(t *testing.T) {
+	t.Parallel()
 	g := newGrants(t)
 	v := testserver.StartVault(t, testserver.VaultOptions{})
 	extra := vaultStore(t, v, v.Address)
