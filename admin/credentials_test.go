@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -463,6 +464,33 @@ func TestReportsArePaged(t *testing.T) {
 	put(0, answer)
 	if m := object(t, ask("")); len(m["items"].([]any)) != 1 || m["next"] != "acme/production/api/n000" {
 		t.Errorf("%d items, next %v; want the one that is larger than a page", len(m["items"].([]any)), m["next"])
+	}
+}
+
+// Reports of the same moment are told once each, page by page.
+func TestHistoryIsPaged(t *testing.T) {
+	b := newBench(t)
+	at := time.Now().Add(-time.Minute)
+	for i, took := range []int64{1, 2, 3} {
+		b.history.Put(&checker.Report{
+			Credential: "acme/production/api/main", Status: checker.OK, CheckedAt: at.Add(time.Duration((i+1)/2) * time.Millisecond),
+			Checks: []checker.Line{}, Steps: []checker.Step{}, TookMS: took,
+		})
+	}
+	var seen []float64
+	next := ""
+	for range 4 {
+		m := object(t, b.do(call{method: "GET", path: "/api/v1/report?credential=acme/production/api/main&history=true&limit=1&cursor=" + url.QueryEscape(next)}))
+		for _, item := range m["items"].([]any) {
+			seen = append(seen, item.(map[string]any)["took_ms"].(float64))
+		}
+		if next = m["next"].(string); next == "" {
+			break
+		}
+	}
+	slices.Sort(seen)
+	if !slices.Equal(seen, []float64{1, 2, 3}) || next != "" {
+		t.Errorf("the pages hold %v, want each report once; next %q", seen, next)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,7 +42,7 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) error {
 	}
 	key := func(rep *checker.Report) string { return rep.Credential }
 	if history, _ := flag(r, "history"); history {
-		key = func(rep *checker.Report) string { return rep.CheckedAt.Format(time.RFC3339Nano) }
+		key = momentOf(reports)
 	}
 	p, err := page(r, reports, key)
 	if err != nil {
@@ -52,6 +53,18 @@ func (s *Server) report(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, fits)
+}
+
+// momentOf tells reports of one credential apart: by when they were made, and those
+// of the same moment by their place among these.
+func momentOf(reports []*checker.Report) func(*checker.Report) string {
+	keys, count := map[*checker.Report]string{}, map[string]int{}
+	for _, rep := range reports {
+		at := rep.CheckedAt.Format(time.RFC3339Nano)
+		keys[rep] = at + "/" + strconv.Itoa(count[at])
+		count[at]++
+	}
+	return func(rep *checker.Report) string { return keys[rep] }
 }
 
 // maxReports bounds the reports of one answer, in bytes, so that a client can read
