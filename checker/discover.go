@@ -69,10 +69,13 @@ func (a *asker) declared() auth.Endpoint {
 	return auth.Endpoint{URL: at, ClientAuth: a.probe.clientAuth}
 }
 
+// issued reports whether the token came from the token endpoint, as those of the
+// types oauth2_* do.
+func (a *asker) issued() bool { return strings.HasPrefix(auth.TypeOf(a.p, a.cred), "oauth2_") }
+
 // isClient reports whether the record has what an OAuth client proves itself by.
 func (a *asker) isClient() bool {
-	kind, _ := auth.Lookup(auth.TypeOf(a.p, a.cred))
-	if kind.Grant == "" || a.cred.Field("client_id").Empty() {
+	if !a.issued() || a.cred.Field("client_id").Empty() {
 		return false
 	}
 	switch a.p.OAuth2.ClientAuth {

@@ -27,6 +27,9 @@ func inspectGoogle(ctx context.Context, a *asker) inspection {
 	if err != nil || a.sealed(u) != nil || a.inj.BodyPlace() || !a.inj.Owns("Authorization") { // else the token would stand elsewhere
 		return inspection{}
 	}
+	if base, err := a.base(a.inj); !a.issued() && (err != nil || !ofGoogle(base) || !ofGoogle(u)) { // else it is no business of that host's
+		return inspection{}
+	}
 	u.Path, u.RawPath, u.RawQuery = "/tokeninfo", "", ""
 	req, err := a.request(ctx, http.MethodPost, u, "")
 	if err != nil {
@@ -36,6 +39,9 @@ func inspectGoogle(ctx context.Context, a *asker) inspection {
 	a.rec.begin(stepIntrospect, a.inj.Owns)
 	return googleToken(a.read(a.client.Do(req))) //nolint:bodyclose // read closes it
 }
+
+// ofGoogle reports whether a host is one of Google's APIs.
+func ofGoogle(u *url.URL) bool { return strings.HasSuffix(u.Hostname(), ".googleapis.com") }
 
 // googleToken reads what tokeninfo says; its numbers come as texts.
 func googleToken(r reply) inspection {
