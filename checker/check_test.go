@@ -100,6 +100,7 @@ func TestWhatAnswersMean(t *testing.T) {
 		{Status: 403, Body: "daily limit", Means: provider.Quota},
 		{Status: 404, Body: "not shared", Means: provider.NotShared},
 		{Status: 403, Body: "not active", Means: provider.Inactive},
+		{Status: 403, Body: "does not have the required permissions", Means: provider.Permission},
 	}
 	const asJSON = "application/json"
 	for _, c := range []struct {
@@ -116,6 +117,7 @@ func TestWhatAnswersMean(t *testing.T) {
 		{"Slack scope", answer(200, asJSON, `{"ok":false,"error":"missing_scope"}`), checker.Warning, checker.OK, fault.InsufficientScope},
 		{"Slack, an error we do not know", answer(200, asJSON, `{"ok":false,"error":"org_login_required"}`), checker.Warning, checker.Unverifiable, ""},
 		{"Stripe 403: the key is valid", answer(403, asJSON, `{"error":{"message":"does not have the required permissions"}}`), checker.Warning, checker.OK, fault.InsufficientPermission},
+		{"403 for a reason that nobody knows", answer(403, asJSON, `{"message":"Forbidden"}`), checker.Warning, checker.Unverifiable, fault.InsufficientPermission},
 		{"scope on 401", answer(401, asJSON, `{"code":401,"message":"Unauthorized; scope does not match"}`), checker.Warning, checker.OK, fault.InsufficientScope},
 		{"policy", answer(403, asJSON, `{"message":"ip allow list"}`), checker.Error, checker.Error, fault.OrganizationPolicy},
 		{"a quota condemns no key", answer(403, asJSON, `{"message":"daily limit"}`), checker.Unknown, checker.Unverifiable, fault.QuotaExceeded},

@@ -30,7 +30,7 @@ func explainGitHub(a *asker, r reply, v verdict) verdict {
 	case inaccessible(r):
 		a.note(Permissions, notAccessible(r))
 		return v
-	case r.means == provider.Permission: // a limit of the organization or of GitHub, whatever it says
+	case r.means == provider.Forbidden: // a limit of the organization or of GitHub, whatever it says
 		delete(a.lines, Permissions)
 		v = verdict{status: Error, detail: r.String(), fault: fault.New(fault.OrganizationPolicy, "", nil)}
 	case elsewhere(r) && !githubAPI(a):

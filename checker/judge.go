@@ -63,6 +63,9 @@ func (a *asker) judgeMeaning(r reply) verdict {
 	case provider.Permission:
 		a.note(Permissions, lacking(code, nil, r.String()))
 		return ok("the provider takes the credential, but not for its verify request")
+	case provider.Forbidden:
+		a.note(Permissions, lacking(code, nil, r.String()))
+		return unverifiable(r.String() + "; some APIs refuse a key that they do not know so, others one that may not")
 	case provider.NotShared, provider.APIDisabled, provider.Unpaid: // who lacks a right is known
 		return verdict{status: Warning, detail: r.String() + "; the credential is accepted", fault: fault.New(code, "", nil)}
 	case provider.Misplaced, provider.Expired, provider.Invalid:

@@ -59,7 +59,7 @@ func TestShopify(t *testing.T) {
 		{probed{name: "403, the merchant's approval", lines: lacks, overall: checker.Warning, missing: "read_customers", code: fault.InsufficientScope}, shopSays(403, "[API] This action requires merchant approval for read_customers scope.")},
 		{probed{name: "403, the merchant's approval of something", lines: lacks, overall: checker.Warning, code: fault.InsufficientScope}, shopSays(403, "[API] This action requires merchant approval for the necessary scope.")},
 		{probed{name: "403, protected data", lines: "authorization:error", overall: checker.Error, code: fault.AppNotVerified, says: "protected customer data"}, shopSays(403, "[API] This app is not approved to access REST endpoints with protected customer data.")},
-		{probed{name: "403, in other words", lines: "authorization:ok scopes:unverifiable permissions:warning", overall: checker.Warning, code: fault.InsufficientPermission}, shopSays(403, "User does not have access")},
+		{probed{name: "403, in other words", lines: "authorization:unverifiable permissions:warning", overall: checker.Warning, code: fault.InsufficientPermission}, shopSays(403, "User does not have access")},
 		{probed{name: "404", lines: "authorization:error", overall: checker.Error, code: fault.WrongSurface, says: "Not Found"}, shopSays(404, "Not Found")},
 		{probed{name: "423, locked", lines: "authorization:error", overall: checker.Error, code: fault.AccountInactive, says: "This store is unavailable"}, shopSays(423, "This store is unavailable")},
 		{probed{name: "429", lines: "authorization:unverifiable", overall: checker.Unknown, code: fault.UpstreamRateLimited}, shopSays(429, "Exceeded 2 calls per second for api client. Reduce request rates to resume uninterrupted service.")},

@@ -212,6 +212,8 @@ func TestMeaningDecidesOnARefresh(t *testing.T) {
 		"Atlassian, scope on 401":       {"atlassian", `{"code":401,"message":"Unauthorized; scope does not match"}`, 401, "", false, "insufficient_scope"},
 		"Zoom, scope on 400":            {"zoom", `{"code":4711,"message":"does not contain scopes:[a]"}`, 400, "", false, "insufficient_scope"},
 		"a limit as 403":                {"crm", `{}`, 403, "Retry-After", false, "upstream_rate_limited"},
+		"403 of an expired token":       {"crm", `{"message":"Token expired"}`, 403, "", true, ""},
+		"403, a key or a permission":    {"crm", `{"message":"Invalid API key or missing permission"}`, 403, "", false, "insufficient_permission"},
 		"a permission":                  {"crm", `{}`, 403, "", false, "insufficient_permission"},
 		"unpaid":                        {"crm", `{}`, 402, "", false, "account_unpaid"},
 		"GitHub, none of the scopes":    {"github", `{"message":"Must be an organization member"}`, 403, "scopes", false, "insufficient_scope"},

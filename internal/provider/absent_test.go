@@ -28,7 +28,7 @@ func TestAbsentCredential(t *testing.T) {
 		{"Azure API Management, a wrong key", j(401), `{ "statusCode": 401, "message": "Access denied due to invalid subscription key. Make sure to provide a valid key for an active subscription." }`, Expired},
 		{"AWS API Gateway", j(403, "X-Amzn-ErrorType", "MissingAuthenticationTokenException"), `{"message":"Missing Authentication Token"}`, Misplaced},
 		{"AWS API Gateway, a Bearer", j(403, "X-Amzn-ErrorType", "IncompleteSignatureException"), `{"message":"Authorization header requires 'Credential' parameter."}`, Misplaced},
-		{"AWS API Gateway, not allowed", j(403, "X-Amzn-ErrorType", "AccessDeniedException"), `{"Message":"User is not authorized to access this resource"}`, Permission},
+		{"AWS API Gateway, not allowed", j(403, "X-Amzn-ErrorType", "AccessDeniedException"), `{"Message":"User is not authorized to access this resource"}`, Forbidden},
 		{"express-jwt", j(401), `{"error":"UnauthorizedError: No authorization token was found"}`, Misplaced},
 		{"express-jwt as a page", answer(401, typ, "text/html; charset=utf-8"), `UnauthorizedError: No authorization token was found<br> &nbsp; at middleware`, Misplaced},
 		{"express-jwt, no prefix", j(401), `{"name":"UnauthorizedError","message":"Format is Authorization: Bearer [token]","code":"credentials_bad_scheme"}`, Misplaced},
@@ -60,7 +60,7 @@ func TestAbsentCredential(t *testing.T) {
 		{"invalid_token in the body", j(401), `{"error":"invalid_token","error_description":"No token provided"}`, Expired},
 		{"expired beside it", j(401), `{"message":"Missing access token","reason":"session expired"}`, Expired},
 		{"of the token, not the token", j(401), `{"message":"Access token is missing the required claim aud"}`, Expired},
-		{"a scope of the token", j(403), `{"message":"access token is missing required scope read"}`, Permission},
+		{"a scope of the token", j(403), `{"message":"access token is missing required scope read"}`, Forbidden},
 		{"not there any more", j(401), `{"message":"No API key found for this id"}`, Expired},
 		{"Spring says it of expired ones too", j(401), `{"error":"Unauthorized","message":"Full authentication is required to access this resource"}`, Expired},
 

@@ -61,8 +61,9 @@ func unauthorized(resp *http.Response, text *bodyText) Meaning {
 	return Expired
 }
 
-// forbidden without a reason is a permission only in the form in which an API
-// answers: a page of a firewall in front of it says nothing about the credential.
+// forbidden: some APIs refuse a bad key so, and say it. Without a reason it is a
+// permission only in the form in which an API answers, and only maybe: a page of a
+// firewall in front of it says nothing about the credential.
 func forbidden(resp *http.Response, text *bodyText) Meaning {
 	switch m := bearerError(resp.Header); {
 	case m != OK:
@@ -73,8 +74,10 @@ func forbidden(resp *http.Response, text *bodyText) Meaning {
 		return Scope
 	case unsigned(resp.Header), isJSON(resp.Header) && text.absent():
 		return Misplaced
+	case isJSON(resp.Header) && text.rejected():
+		return Invalid
 	case isJSON(resp.Header):
-		return Permission
+		return Forbidden
 	}
 	return OK
 }

@@ -97,6 +97,7 @@ var known = map[string][]Signal{
 		{Status: 401, Body: `"errorCode":"INVALID_SESSION_ID"`, Means: Expired},
 		{Status: 403, Body: "Bad_OAuth_Token", opens: true, Means: Expired}, // all that userinfo says
 		{Status: 403, Body: `"errorCode":"REQUEST_LIMIT_EXCEEDED"`, Means: Quota},
+		{Status: 403, Body: `"errorCode":"INSUFFICIENT_ACCESS`, Means: Permission}, // or ..._OR_READONLY
 		{Status: 403, Body: `"errorCode":"API_DISABLED_FOR_ORG"`, Means: APIDisabled},
 		{Status: 403, Body: `"errorCode":"API_CURRENTLY_DISABLED"`, Means: APIDisabled},
 	},
@@ -181,6 +182,7 @@ var google = []Signal{
 var microsoft = []Signal{
 	{Status: 401, Body: "ccess token is empty", Means: Misplaced},
 	{Status: 403, Body: `"code":"TokenExpired"`, Means: Expired},
+	{Status: 403, Body: `"code":"Authorization_RequestDenied"`, Means: Permission},
 	{Status: 403, empty: true, Means: Expired},
 }
 

@@ -12,10 +12,11 @@ const (
 	Expired     Meaning = "expired"      // its time is over; a new one may help
 	Invalid     Meaning = "invalid"      // not known or revoked; a new one may help, if there is one
 	Scope       Meaning = "scope"        // accepted, a scope is missing
-	Permission  Meaning = "permission"   // accepted, the account may not
+	Permission  Meaning = "permission"   // accepted, the account may not; said by a signal of this provider
 	RateLimited Meaning = "rate_limited" // too many calls
 	Policy      Meaning = "policy"       // the organization forbids it
 
+	Forbidden   Meaning = "forbidden" // refused for a reason that nobody knows; the credential may be good
 	SSO         Meaning = "sso_required"
 	Quota       Meaning = "quota_exceeded"
 	Inactive    Meaning = "account_inactive"
@@ -32,7 +33,7 @@ var codes = map[Meaning]fault.Code{
 	Permission: fault.InsufficientPermission, RateLimited: fault.UpstreamRateLimited, Policy: fault.OrganizationPolicy,
 	SSO: fault.SSORequired, Quota: fault.QuotaExceeded, Inactive: fault.AccountInactive, Unpaid: fault.AccountUnpaid,
 	Surface: fault.WrongSurface, APIDisabled: fault.APIDisabled, NotShared: fault.ResourceNotShared, Misplaced: fault.CredentialMisplaced,
-	Unapproved: fault.AppNotVerified,
+	Unapproved: fault.AppNotVerified, Forbidden: fault.InsufficientPermission,
 }
 
 // Code of the diagnosis; empty for OK.

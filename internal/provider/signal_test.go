@@ -44,12 +44,12 @@ func TestGenericMeaning(t *testing.T) {
 		{"403 of HubSpot", answer(403, typ, jsonType), `{"message":"This app hasn't been granted all required scopes","category":"MISSING_SCOPES"}`, Scope},
 		{"403 of Gitea", answer(403, typ, jsonType), `{"message":"token does not have at least one of required scope(s), required=[read:user], token scope=read:repository"}`, Scope},
 		{"403 of Google", answer(403, typ, jsonType), `{"error":{"details":[{"reason":"ACCESS_TOKEN_SCOPE_INSUFFICIENT"}]}}`, Scope},
-		{"403 as JSON", answer(403, typ, jsonType), `{"message":"no"}`, Permission},
-		{"403 as problem", answer(403, typ, "application/problem+json"), `{}`, Permission},
+		{"403 as JSON", answer(403, typ, jsonType), `{"message":"no"}`, Forbidden},
+		{"403 as problem", answer(403, typ, "application/problem+json"), `{}`, Forbidden},
 		{"403 of a firewall", answer(403, typ, "text/html"), `<html>Access denied</html>`, OK},
 		{"403 without body", answer(403), ``, OK},
 		{"403 remaining 0", answer(403, typ, jsonType, "x-ratelimit-remaining", "0"), `{}`, RateLimited},
-		{"403 remaining 4999", answer(403, typ, jsonType, "x-ratelimit-remaining", "4999"), `{}`, Permission},
+		{"403 remaining 4999", answer(403, typ, jsonType, "x-ratelimit-remaining", "4999"), `{}`, Forbidden},
 		{"403 Retry-After", answer(403, typ, jsonType, "Retry-After", "60"), `{}`, RateLimited},
 		{"403 Retry-After as a date", answer(403, typ, jsonType, "Retry-After", "Wed, 21 Oct 2026 07:28:00 GMT"), `{}`, RateLimited},
 		{"403 insufficient_scope", answer(403, "WWW-Authenticate", `Bearer error="insufficient_scope"`, "Retry-After", "60"), ``, Scope},
@@ -160,7 +160,7 @@ func TestMeaningCodes(t *testing.T) {
 		OK: "", Expired: "credentials_rejected", Invalid: "credentials_rejected", Scope: "insufficient_scope", Permission: "insufficient_permission",
 		RateLimited: "upstream_rate_limited", Quota: "quota_exceeded", Policy: "organization_policy", SSO: "sso_required", Inactive: "account_inactive",
 		Unpaid: "account_unpaid", Surface: "wrong_surface", APIDisabled: "api_disabled", NotShared: "resource_not_shared",
-		Misplaced: "credential_misplaced", Unapproved: "app_not_verified",
+		Misplaced: "credential_misplaced", Unapproved: "app_not_verified", Forbidden: "insufficient_permission",
 	}
 	for m := range codes {
 		if _, ok := want[m]; !ok {
