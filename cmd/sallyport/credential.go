@@ -147,6 +147,9 @@ func (c *cli) printCredential(v credentialView) error {
 	t.row("version", strconv.Itoa(v.Version))
 	if f := v.LastError; f != nil {
 		t.row("last error", string(f.Code)+": "+f.Cause)
+		if f.Detail != "" {
+			t.row("detail", f.Detail)
+		}
 		for i, r := range f.Remedy {
 			t.row(firstOnly("remedy", i), r)
 		}
