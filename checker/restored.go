@@ -40,13 +40,12 @@ func (h *History) meet(ref string, version int) {
 }
 
 // lose forgets a credential that is gone, unless somebody has made it anew.
-func (h *History) lose(ref string) (lost bool) {
+func (h *History) lose(ref string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if lost = h.unmet[ref]; lost {
+	if h.unmet[ref] {
 		h.forget(ref)
 	}
-	return lost
 }
 
 // refs gives the credentials that reports are kept of.
@@ -73,34 +72,92 @@ func (r *Report) stale(version int) bool {
 	return kind.Grant == "" || r.Status != OK
 }
 
+// Over is the store, of whose records restored reports learn whenever somebody reads
+// one: that of a record which has changed or is gone goes.
+func (h *History) Over(s credential.Store) credential.Store { return metStore{s, h} }
+
+type metStore struct {
+	credential.Store
+	history *History
+}
+
+// Get implements credential.Store.
+func (s metStore) Get(ctx context.Context, ref credential.Ref) (*credential.Credential, error) {
+	c, err := s.Store.Get(ctx, ref)
+	switch {
+	case err == nil:
+		s.history.meet(ref.String(), c.Version)
+	case gone(err):
+		s.history.lose(ref.String())
+	}
+	return c, err
+}
+
 // meetRestored looks at the record of each restored report, until it has seen all of
-// them or ctx ends.
+// them or ctx ends. Where nothing is checked in the background nobody reads records
+// for this but those that their folder does not hold any more.
 func (r *Rounds) meetRestored(ctx context.Context) {
-	pause := meetPause
+	var refs []credential.Ref
+	folders := map[credential.Ref][]credential.Ref{}
 	for _, name := range r.o.History.restored() {
-		for !r.meetOne(ctx, name) {
-			if !rest(ctx, jittered(pause)) {
-				return
-			}
-			pause = min(2*pause, maxAwayPause)
+		ref, err := credential.ParseRef(name)
+		if err != nil || r.o.Issued(ref) {
+			continue
 		}
+		refs = append(refs, ref)
+		folder := ref
+		folder.Name = ""
+		folders[folder] = append(folders[folder], ref)
+	}
+	if r.o.Interval() > 0 {
+		patiently(ctx, refs, func(ref credential.Ref) bool { return r.meetOne(ctx, ref) })
+		return
+	}
+	sorted := slices.SortedFunc(maps.Keys(folders), credential.Ref.Compare)
+	patiently(ctx, sorted, func(folder credential.Ref) bool { return r.meetFolder(ctx, folder, folders[folder]) })
+}
+
+// patiently does each, and what cannot be done yet again after the others, until ctx
+// ends.
+func patiently(ctx context.Context, refs []credential.Ref, do func(credential.Ref) bool) {
+	pause := meetPause
+	for len(refs) > 0 {
+		ref := refs[0]
+		if refs = refs[1:]; do(ref) {
+			pause = meetPause
+			continue
+		}
+		if refs = append(refs, ref); !rest(ctx, jittered(pause)) {
+			return
+		}
+		pause = min(2*pause, maxAwayPause)
 	}
 }
 
-// meetOne reports whether the store has told of a record, be it that it cannot.
-func (r *Rounds) meetOne(ctx context.Context, name string) bool {
-	ref, err := credential.ParseRef(name)
+// meetFolder meets those of refs that their folder does not hold, and reports whether
+// the store has told.
+func (r *Rounds) meetFolder(ctx context.Context, folder credential.Ref, refs []credential.Ref) bool {
+	found, err := inTime(ctx, r.o.Store.List, folder)
 	if err != nil {
-		return true
+		return !absent(err) && ctx.Err() == nil
 	}
+	for _, ref := range refs {
+		if !slices.Contains(found, ref) && !r.meetOne(ctx, ref) {
+			return false
+		}
+	}
+	return true
+}
+
+// meetOne reports whether the store has told of a record, be it that it cannot.
+func (r *Rounds) meetOne(ctx context.Context, ref credential.Ref) bool {
 	c, err := r.read(ctx, ref)
 	switch {
 	case err == nil:
-		r.o.History.meet(name, c.Version)
+		r.o.History.meet(ref.String(), c.Version)
 	case gone(err):
-		if r.o.History.lose(name) {
-			r.o.Gone(ref)
-		}
+		r.o.History.lose(ref.String())
+		r.o.Gone(ref)
 	case absent(err), ctx.Err() != nil:
 		return false
 	}

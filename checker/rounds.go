@@ -28,7 +28,7 @@ const (
 	maxAwayPause = 5 * time.Minute
 )
 
-// RoundsOptions of Rounds. All but Gone and Log are required.
+// RoundsOptions of Rounds. All but Issued, Gone and Log are required.
 type RoundsOptions struct {
 	Interval func() time.Duration                 // between two checks of a credential; 0: there are none
 	Folders  func() []credential.Ref              // workspaces and environments
@@ -37,8 +37,9 @@ type RoundsOptions struct {
 	Store    credential.Store
 	Checker  *Checker
 	History  *History
-	Gone     func(credential.Ref) // told of each that the store has no more; nil: nobody is
-	Log      *slog.Logger         // nil: nothing is logged
+	Issued   func(credential.Ref) bool // whether to read it may have a secret issued: it is read for a check only; nil: none is
+	Gone     func(credential.Ref)      // told of each that the store has no more; nil: nobody is
+	Log      *slog.Logger              // nil: nothing is logged
 }
 
 // Rounds checks credentials in the background, each once an interval, spread over
@@ -62,6 +63,9 @@ type Rounds struct {
 
 // NewRounds makes Rounds. Nothing is checked until Run.
 func NewRounds(o RoundsOptions) *Rounds {
+	if o.Issued == nil {
+		o.Issued = func(credential.Ref) bool { return false }
+	}
 	if o.Gone == nil {
 		o.Gone = func(credential.Ref) {}
 	}

@@ -86,6 +86,8 @@ func (a *app) build(cfg *configs.Config) error {
 	if err := a.buildKeeper(cfg, a.tokens); err != nil {
 		return err
 	}
+	a.history = checker.NewHistory(a.registry)
+	a.store = a.history.Over(a.store)
 	a.proxy = proxy.New(proxy.Options{
 		Store: a.store, Keeper: a.keeper, CA: a.ca, Life: a.life, Log: a.log, Registerer: a.registry,
 		AuthMetrics: a.tokens, MaxConnections: maxConnections(cfg),
@@ -106,7 +108,6 @@ func (a *app) buildAdmin(cfg *configs.Config) error {
 			return err
 		}
 	}
-	a.history = checker.NewHistory(a.registry)
 	if !a.local { // the file is the daemon's
 		a.history.Restore(filepath.Join(a.stateDir, "reports.json"), a.log)
 	}

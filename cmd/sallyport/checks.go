@@ -35,7 +35,7 @@ func (a *app) buildChecks(check *checker.Checker) {
 	a.rounds = checker.NewRounds(checker.RoundsOptions{
 		Interval: func() time.Duration { return a.cfg.Load().Checks.Interval },
 		Folders:  a.proxy.Folders, Wanted: a.proxy.Wanted, Provider: a.provider,
-		Store: a.store, Checker: check, History: a.history, Gone: a.forget, Log: a.log,
+		Store: a.store, Checker: check, History: a.history, Issued: a.referred, Gone: a.forget, Log: a.log,
 	})
 	a.notifier = checker.NewNotifier(checker.NotifierOptions{
 		File: filepath.Join(a.stateDir, "notified.json"), Target: a.webhook, History: a.history, Used: a.uses,
