@@ -42,7 +42,12 @@ func newTestAuthority(t testing.TB, name string, change func(*x509.Certificate))
 // issue signs a certificate for api.example; a nil authority signs with the leaf's own key.
 func (a *authority) issue(t testing.TB, change func(*x509.Certificate)) tls.Certificate {
 	t.Helper()
-	key := ecKey(t)
+	return a.issueTo(t, ecKey(t), change)
+}
+
+// issueTo signs a certificate of that key.
+func (a *authority) issueTo(t testing.TB, key crypto.Signer, change func(*x509.Certificate)) tls.Certificate {
+	t.Helper()
 	c := &x509.Certificate{
 		SerialNumber: big.NewInt(9), Subject: pkix.Name{CommonName: "leaf"}, DNSNames: []string{"api.example"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
@@ -51,7 +56,7 @@ func (a *authority) issue(t testing.TB, change func(*x509.Certificate)) tls.Cert
 	if change != nil {
 		change(c)
 	}
-	parent, signer := c, crypto.Signer(key)
+	parent, signer := c, key
 	if a != nil {
 		parent, signer = a.cert, a.key
 	}
