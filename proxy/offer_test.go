@@ -562,6 +562,7 @@ func TestRunnerLeavesItsOffer(t *testing.T) {
 	defer cancel()
 	addr := deafServer(t, &u, byToken(newest("at-1")), func(*http.Request) string { cancel(); <-hold; return hangUp })
 	r, _ := plainRig(t, addr)
+	r.config.Upstream.word = time.Second // then the runner's body is looked at
 	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr, io.LimitReader(blank{}, large))
 	req.ContentLength = large
 	if _, err := r.client(false).Do(req); !errors.Is(err, context.Canceled) {

@@ -376,6 +376,7 @@ func TestCredentialsAreNotMixedInATunnel(t *testing.T) {
 		r.store.Add("api/b", "api_key", "api_key", "key-b")
 	})
 	c := r.client(true)
+	r.get(c, r.url("/"), "Sallyport-Credential", "a") // the tunnel is there for all of the others
 	var wg sync.WaitGroup
 	for i := range 100 {
 		name := string(rune('a' + i%2))
