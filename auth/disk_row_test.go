@@ -91,6 +91,9 @@ func testFullDisk(t *testing.T, dir string) {
 	if c := k.stored(t); c.Field("refresh_token").Reveal() != "rt-3" || gauge(t, reg, "sallyport_journal_available") != 0 {
 		t.Errorf("RT-09: the store holds %v", c.Names())
 	}
+	if err := k.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	k.o.Reached = func(string) {}
 	empty(t, ballast)
 	k.want(t, "at-3", "at-4")
