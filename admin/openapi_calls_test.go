@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/getkin/kin-openapi/openapi3"
 
@@ -296,7 +297,9 @@ func TestDescriptionIsStrict(t *testing.T) {
 
 // The lists of words in the description are those of the code.
 func TestDescribedWords(t *testing.T) {
-	words := func(dir, typ string) []string { return constants(t, filepath.Join("..", dir), typ) }
+	words := func(dir, typ string) []string {
+		return constants(t, filepath.Join("..", dir), func(s *ast.ValueSpec) bool { return fmt.Sprint(s.Type) == typ })
+	}
 	var codes []string
 	for _, c := range fault.Codes() {
 		codes = append(codes, string(c))
@@ -325,8 +328,22 @@ func TestDescribedWords(t *testing.T) {
 	}
 }
 
-// constants gives the values of a package's string constants of a type.
-func constants(t *testing.T, dir, typ string) (values []string) {
+// The steps of a check are described by their names.
+func TestDescribedSteps(t *testing.T) {
+	told := described(t).Components.Schemas["Step"].Value.Properties["name"].Value.Description
+	names := constants(t, filepath.Join("..", "checker"), func(s *ast.ValueSpec) bool { return strings.HasPrefix(s.Names[0].Name, "step") })
+	if len(names) < 8 {
+		t.Fatalf("steps %v, want all of them", names)
+	}
+	for _, name := range names {
+		if !slices.Contains(strings.FieldsFunc(told, func(c rune) bool { return !unicode.IsLetter(c) }), name) {
+			t.Errorf("the description of a step's name lacks %s: %s", name, told)
+		}
+	}
+}
+
+// constants gives the values of the string constants of a package that are asked for.
+func constants(t *testing.T, dir string, asked func(*ast.ValueSpec) bool) (values []string) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
@@ -339,7 +356,7 @@ func constants(t *testing.T, dir, typ string) (values []string) {
 		}
 		ast.Inspect(f, func(n ast.Node) bool {
 			spec, ok := n.(*ast.ValueSpec)
-			if !ok || len(spec.Values) != 1 || fmt.Sprint(spec.Type) != typ {
+			if !ok || len(spec.Values) != 1 || !asked(spec) {
 				return true
 			}
 			if lit, ok := spec.Values[0].(*ast.BasicLit); ok && lit.Kind == gotoken.STRING {

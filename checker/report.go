@@ -85,7 +85,7 @@ func NewFault(f *fault.Fault) *Fault {
 
 // Step is one request that the check sent, or a part of a database's login, redacted.
 type Step struct {
-	Name            string            `json:"name"` // token, verify, discovery or introspection; connect, tls or login
+	Name            string            `json:"name"` // token, verify, probe, discovery or introspection; connect, tls or login
 	Method          string            `json:"method"`
 	URL             string            `json:"url"`
 	Status          int               `json:"status"` // 0: no answer
