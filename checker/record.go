@@ -41,7 +41,7 @@ type recorder struct {
 	next http.RoundTripper
 	pace func(context.Context) (done func(), err error) // before each request; nil: nothing waits
 	now  func() time.Time
-	used time.Duration // by requests that were answered
+	used time.Duration // by all requests, failed ones too, until the first bytes of an answer were read
 
 	mu      sync.Mutex
 	name    string         // of the steps from now on
