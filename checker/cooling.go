@@ -60,8 +60,9 @@ func (h *History) turn(ref string, interval time.Duration) *turn {
 	if last == nil || !last.restored || last.Status != OK && last.Status != Warning {
 		return t
 	}
-	if due := last.CheckedAt.Add(interval); due.After(time.Now()) {
-		t.due = due
+	now := time.Now()
+	if wait := interval - now.Sub(last.CheckedAt); wait > 0 {
+		t.due = now.Add(min(wait, interval)) // by the clock that nobody sets
 	}
 	return t
 }

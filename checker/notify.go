@@ -176,6 +176,9 @@ func (n *Notifier) look() {
 		n.looked = now
 	}
 	changed := false
+	for _, t := range n.troubles {
+		t.Since = earlier(t.Since, now) // a clock that was set back since has told it
+	}
 	for ref, rep := range reports {
 		changed = n.note(ref, uses[ref], rep) || changed
 		delete(uses, ref)
@@ -201,7 +204,7 @@ func (n *Notifier) note(ref string, u Use, rep *Report) (changed bool) {
 	byUse := Standing(u.Stands(rep), nil).broken()
 	switch {
 	case s.Status.broken() && t != nil && t.Broken:
-		if t.Seen = s; !byUse {
+		if t.Seen = s; !byUse && !rep.CheckedAt.After(time.Now()) {
 			t.Since = later(t.Since, rep.CheckedAt)
 		}
 		return false

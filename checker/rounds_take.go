@@ -99,7 +99,7 @@ func (r *Rounds) ready(t *turn, c *credential.Credential, interval time.Duration
 	last, now := r.o.History.Last(ref), time.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	t.meet(c.Version)
+	t.meet(c.Version, now)
 	known := t.learn(last, interval, now)
 	r.o.History.cool(ref, t.cooling())
 	return !known && !now.Before(t.until)

@@ -26,8 +26,9 @@ type turn struct {
 }
 
 // meet takes note of the record as it is now. What was found out about an earlier
-// one does not count.
-func (t *turn) meet(version int) {
+// one does not count. A clock that was set back since makes no pause longer.
+func (t *turn) meet(version int, now time.Time) {
+	t.until, t.judged = earlier(t.until, now.Add(t.cool)), earlier(t.judged, now)
 	if version != t.version {
 		t.version, t.cool, t.until, t.retry = version, 0, time.Time{}, 0
 	}
@@ -51,7 +52,7 @@ func (t *turn) judge(rep *Report, interval time.Duration) {
 // learn takes note of a report that another check of the same record has made, and
 // reports whether that makes a check needless.
 func (t *turn) learn(rep *Report, interval time.Duration, now time.Time) bool {
-	if rep == nil || rep.version != t.version || !rep.CheckedAt.After(t.judged) || rep.Status == Unknown {
+	if rep == nil || rep.version != t.version || !rep.CheckedAt.After(t.judged) || rep.CheckedAt.After(now) || rep.Status == Unknown {
 		return false
 	}
 	t.judge(rep, interval)
