@@ -41,10 +41,13 @@ type problem struct {
 	Faults []Fault         `json:"faults,omitempty"`
 }
 
-// writeError answers with the error's problem. What the fault wraps is for the
-// log only.
-func (s *Server) writeError(w http.ResponseWriter, id string, err error) {
+// writeError answers with the error's problem, which names the credential that
+// the path does. What the fault wraps is for the log only.
+func (s *Server) writeError(w http.ResponseWriter, r *http.Request, id string, err error) {
 	f := fault.From(err)
+	if ref, malformed := refOf(r); malformed == nil && f.Credential == "" && f.Code != fault.Unauthorized {
+		f = f.On(ref.String(), ref.Provider)
+	}
 	p := problem{Problem: f.Problem(id)}
 	var d detailed
 	if errors.As(err, &d) {

@@ -494,6 +494,30 @@ func TestHistoryIsPaged(t *testing.T) {
 	}
 }
 
+// White space around a key that was pasted is left out, and warned of once; around
+// a password it stays.
+func TestPastedSpace(t *testing.T) {
+	for pasted, want := range map[string]string{" good": "warning", "good\t": "warning", " good \n ": "warning", "good\n": "ok", "good": "ok"} {
+		b := newBench(t)
+		text, _ := json.Marshal(pasted)
+		rep, _ := b.put(t, one, `{"fields":{"token":`+string(text)+`}}`)["report"].(map[string]any)
+		if said, _ := json.Marshal(rep["checks"]); rep["status"] != want || strings.Contains(string(said), "was left out") != (want == "warning") {
+			t.Errorf("%q: %v %s, want %s", pasted, rep["status"], said, want)
+		}
+		if rec, _ := b.store.Get(t.Context(), ref); rec.Text("token") != "good" {
+			t.Errorf("%q: the white space was stored", pasted)
+		}
+		if got := object(t, b.do(call{method: "GET", path: one})); got["status"] != "ok" {
+			t.Errorf("%q: the stored key has the status %v", pasted, got["status"])
+		}
+	}
+	b := newBench(t)
+	b.put(t, one+"?force=true", `{"type":"basic","fields":{"username":"u","password":" good "}}`)
+	if rec, _ := b.store.Get(t.Context(), ref); rec.Text("password") != " good " {
+		t.Error("a password lost its white space")
+	}
+}
+
 func TestTrimmedNewline(t *testing.T) {
 	b := newBench(t)
 	m := b.put(t, one, `{"fields":{"token":"good\n"}}`)
@@ -547,7 +571,12 @@ func TestUnknownIsUnknown(t *testing.T) {
 	gone := wantProblem(t, b.do(call{method: "POST", path: one + "/check"}), 404, fault.CredentialNotFound)
 	never := wantProblem(t, b.do(call{method: "POST", path: strings.Replace(one, "main", "nope", 1) + "/check"}), 404, fault.CredentialNotFound)
 	gone["request_id"], never["request_id"] = nil, nil
-	gone["detail"], never["detail"] = nil, nil // the reference that was asked for
+	if gone["credential"] != "acme/production/api/main" || gone["provider"] != "api" {
+		t.Errorf("the problem names %v of %v, want what was asked for", gone["credential"], gone["provider"])
+	}
+	for _, asked := range []string{"detail", "credential"} {
+		gone[asked], never[asked] = nil, nil
+	}
 	a, _ := json.Marshal(gone)
 	z, _ := json.Marshal(never)
 	if !bytes.Equal(a, z) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/sallyport/sallyport/checker"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/provider"
 	"github.com/sallyport/sallyport/internal/secret"
@@ -18,7 +19,8 @@ type edit struct {
 	typ, description optional
 	fields           map[string]secret.Value // to be set
 	gone             []string                // to be removed
-	trimmed          []string                // of fields
+	trimmed          []string                // fields without a newline that they had at their end
+	spaced           []string                // fields without white space that they had at their ends
 }
 
 // maxDescription bounds a description, in bytes.
@@ -49,6 +51,8 @@ func (e *edit) read(fields map[string]json.RawMessage) error {
 			delete(fields, name)
 		case !strings.HasPrefix(raw, `"`):
 			return invalid("fields." + shown(name) + ": is not a string")
+		case checker.OneWord(name):
+			fields[name] = e.alone(name, fields[name])
 		}
 	}
 	data, err := json.Marshal(fields)
@@ -69,6 +73,21 @@ func (e *edit) read(fields map[string]json.RawMessage) error {
 		}
 	}
 	return nil
+}
+
+// alone gives a key without the spaces and tabs around it, which are no part of it.
+func (e *edit) alone(name string, raw json.RawMessage) json.RawMessage {
+	var key string
+	if json.Unmarshal(raw, &key) != nil {
+		return raw
+	}
+	word := strings.Trim(key, " \t\r\n")
+	if word == strings.TrimRight(key, "\r\n") {
+		return raw
+	}
+	e.spaced = append(e.spaced, name)
+	raw, _ = json.Marshal(word) // a string
+	return raw
 }
 
 // into puts the fields into c. known are those that its type and provider have,

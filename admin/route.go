@@ -171,7 +171,7 @@ func (s *Server) serve(h handler) http.Handler {
 			panic(http.ErrAbortHandler) //nolint:forbidigo // net/http closes the connection, so that a cut answer looks cut
 		}
 		if err != nil {
-			s.writeError(w, x.id, err)
+			s.writeError(w, r, x.id, err)
 		}
 	})
 }

@@ -65,7 +65,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, replace bool) err
 		status = http.StatusCreated
 	}
 	w.Header().Set("ETag", etag(c.Version))
-	return writeJSON(w, status, written{s.view(c), rep, e.trimmed})
+	return writeJSON(w, status, written{s.view(c), rep.Trimmed(e.spaced), e.trimmed})
 }
 
 // before reads the record that is to be written over; nil: there is none, which

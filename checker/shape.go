@@ -30,6 +30,32 @@ var (
 // keyFields are the fields that hold a key or token as providers make them: one word.
 var keyFields = []string{"token", "api_key", "api_secret", "access_token", "refresh_token", "client_secret", "secret_access_key"}
 
+// OneWord reports whether a field holds a key or token as providers make them:
+// white space at its ends is no part of it.
+func OneWord(field string) bool { return slices.Contains(keyFields, field) }
+
+// Trimmed gives r with a warning of fields that came with white space at their
+// ends, which was left out before the check.
+func (r *Report) Trimmed(fields []string) *Report {
+	if len(fields) == 0 {
+		return r
+	}
+	c := *r
+	c.Checks = slices.Clone(r.Checks)
+	for i, l := range c.Checks {
+		if l.Name == Authorization {
+			c.Checks[i].Detail = l.Detail + "; white space at the ends of " + strings.Join(fields, ", ") + " was left out"
+			if l.Status == OK {
+				c.Checks[i].Status = Warning
+			}
+		}
+	}
+	if c.Status == OK {
+		c.Status = Warning
+	}
+	return &c
+}
+
 // look is what keys of a provider look like.
 type look struct {
 	like    *regexp.Regexp // keys that its API takes

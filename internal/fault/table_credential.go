@@ -92,7 +92,7 @@ var credentialTrouble = map[Code]Diagnosis{
 		},
 	},
 	StoreConflict: {
-		Code: StoreConflict, Status: http.StatusConflict, Actor: User,
+		Code: StoreConflict, Status: http.StatusConflict, Token: "http_request_denied", Actor: User,
 		Title: "The record has changed meanwhile",
 		Cause: "Somebody else wrote the record after it was read.",
 		Remedy: []string{
@@ -100,7 +100,7 @@ var credentialTrouble = map[Code]Diagnosis{
 		},
 	},
 	InUse: {
-		Code: InUse, Status: http.StatusConflict, Actor: User,
+		Code: InUse, Status: http.StatusConflict, Token: "http_request_denied", Actor: User,
 		Title: "The credential is in use",
 		Cause: "A caller has used the credential lately, or the configuration names it.",
 		Remedy: []string{
@@ -108,7 +108,7 @@ var credentialTrouble = map[Code]Diagnosis{
 		},
 	},
 	CheckFailed: {
-		Code: CheckFailed, Status: http.StatusUnprocessableEntity, Actor: User,
+		Code: CheckFailed, Status: http.StatusUnprocessableEntity, Token: "http_request_denied", Actor: User,
 		Title: "The credential failed its check",
 		Cause: "The provider refused the credential when it was tried; nothing was stored.",
 		Remedy: []string{

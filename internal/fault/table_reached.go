@@ -68,7 +68,7 @@ var adminAndGateway = map[Code]Diagnosis{
 		},
 	},
 	NotFound: {
-		Code: NotFound, Status: http.StatusNotFound, Actor: User,
+		Code: NotFound, Status: http.StatusNotFound, Token: "http_request_error", Actor: User,
 		Title: "There is nothing here",
 		Cause: "No resource has this path, or what the path names does not exist.",
 		Remedy: []string{
