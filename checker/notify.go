@@ -105,7 +105,7 @@ func (n *Notifier) Save() {
 	}
 	if err == nil {
 		n.o.History.Save() // what is told must not be newer than what is known after a restart
-		err = file.Write(n.o.File, append(b, '\n'), file.Private)
+		err = file.Write(n.o.File, b, file.Private)
 	}
 	if n.wrote(err) {
 		n.o.Log.Warn("what the webhook is told is not kept over a restart", "error", err)
@@ -120,7 +120,7 @@ func (n *Notifier) unwritten() ([]byte, error) {
 		return nil, nil
 	}
 	n.dirty = false
-	return json.Marshal(n.troubles)
+	return encodeTroubles(n.troubles)
 }
 
 // wrote takes note of what became of the writing, and reports whether that it fails

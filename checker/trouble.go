@@ -1,8 +1,12 @@
 package checker
 
 import (
+	"bytes"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +37,7 @@ type Event struct {
 type sight struct {
 	Type      string     `json:"type"`
 	Status    Status     `json:"status"`
-	Fault     *Fault     `json:"fault"`
+	Fault     *Fault     `json:"-"` // Event has it
 	CheckedAt *time.Time `json:"checked_at"`
 }
 
@@ -128,4 +132,35 @@ func (t *trouble) event(name, ref string, now time.Time) *Event {
 		ID: "evt_" + rand.Text(), Event: name, At: now.UTC().Truncate(time.Millisecond), Credential: ref, Provider: strings.Split(ref+"///", "/")[2],
 		Type: t.Seen.Type, Status: t.Seen.Status, PreviousStatus: t.Previous, Fault: t.Seen.Fault, CheckedAt: t.Seen.CheckedAt,
 	}
+}
+
+// encodeTroubles gives the file of what was told. It must be possible to read it again:
+// where there is too much events are kept without their faults.
+func encodeTroubles(all map[string]*trouble) ([]byte, error) {
+	kept, left := maps.Clone(all), maxSaved
+	for _, ref := range slices.Sorted(maps.Keys(all)) {
+		t := all[ref]
+		if t.Event == nil || t.Event.Fault == nil {
+			continue
+		}
+		b, err := plain(t.Event.Fault)
+		if err != nil {
+			return nil, err
+		}
+		if left -= len(b); left < 0 {
+			cut, event := *t, *t.Event
+			event.Fault, cut.Event = nil, &event
+			kept[ref] = &cut
+		}
+	}
+	return plain(kept)
+}
+
+// plain gives JSON without the escapes of HTML, which make six bytes of one.
+func plain(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return b.Bytes(), err
 }
