@@ -28,7 +28,8 @@ type lock struct {
 
 // acquireLock makes the state directory if need be and takes STATE_DIR/lock,
 // which then holds this process' id. If another process has it, the error names
-// it. The addresses that a killed daemon left there go: nobody listens on them.
+// it. The addresses that a killed daemon left there go: nobody listens on them. So
+// do the files that it was writing.
 func acquireLock(stateDir string) (*lock, error) {
 	if err := file.MakeBase(stateDir); err != nil {
 		return nil, fmt.Errorf("state directory: %w", err)
@@ -53,6 +54,7 @@ func acquireLock(stateDir string) (*lock, error) {
 		_ = f.Close()
 		return nil, err
 	}
+	_ = file.Sweep(stateDir) // what stays only takes room
 	return &lock{f, stateDir}, nil
 }
 

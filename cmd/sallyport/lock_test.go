@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLock(t *testing.T) {
@@ -39,9 +41,16 @@ func TestLock(t *testing.T) {
 	if up, err := running(dir); up || err != nil {
 		t.Errorf("released: %v, %v", up, err)
 	}
+	left, old := filepath.Join(dir, ".tmp-123"), time.Now().Add(-time.Hour) // by a daemon that was killed
+	if err := errors.Join(os.WriteFile(left, nil, 0o600), os.Chtimes(left, old, old)); err != nil {
+		t.Fatal(err)
+	}
 	again, err := acquireLock(dir)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); err == nil {
+		t.Error("what a killed daemon was writing is still there")
 	}
 	_ = again.release()
 }

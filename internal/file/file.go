@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // Modes of what Sallyport makes.
@@ -29,6 +30,31 @@ const temporary = ".tmp-*"
 func Temporary(name string) bool {
 	ok, err := filepath.Match(temporary, name)
 	return ok && err == nil
+}
+
+// unfinished is how old a temporary file is that no Write is still about.
+const unfinished = time.Minute
+
+// Sweep removes what writes that were killed have left in a folder. A write of
+// another process that is under way keeps its file.
+func Sweep(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !Temporary(e.Name()) || !e.Type().IsRegular() {
+			continue
+		}
+		info, err := e.Info()
+		if err == nil && time.Since(info.ModTime()) > unfinished {
+			err = os.Remove(filepath.Join(dir, e.Name()))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // Write replaces the file at path by data: a temporary file beside it, synced,

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestWrite(t *testing.T) {
@@ -131,6 +132,29 @@ func TestTemporary(t *testing.T) {
 		if Temporary(name) != want {
 			t.Errorf("Temporary(%q) = %v", name, !want)
 		}
+	}
+}
+
+// What a killed write left is removed; one that is under way, and what only looks
+// like it, stays.
+func TestSweep(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{".tmp-old", ".tmp-new", "kept"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := time.Now().Add(-2 * unfinished)
+	if err := errors.Join(
+		os.Mkdir(filepath.Join(dir, ".tmp-folder"), 0o700),
+		os.Chtimes(filepath.Join(dir, ".tmp-old"), old, old), os.Chtimes(filepath.Join(dir, "kept"), old, old),
+		os.Chtimes(filepath.Join(dir, ".tmp-folder"), old, old), Sweep(dir),
+	); err != nil {
+		t.Fatal(err)
+	}
+	wantNames(t, dir, ".tmp-folder", ".tmp-new", "kept")
+	if err := Sweep(filepath.Join(dir, "absent")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a folder that is not there: %v", err)
 	}
 }
 
