@@ -32,11 +32,10 @@ type asker struct {
 type reply struct {
 	status int // 0: there was no answer, fault tells why
 	header http.Header
-	body   []byte // 64 KiB at most
-	means  provider.Meaning
-	place  string // where the provider looks for the credential, if a refusal tells; else empty
-	vast   bool   // the body did not end where an answer of an API would
-	fault  *fault.Fault
+	content
+	means provider.Meaning
+	place string // where the provider looks for the credential, if a refusal tells; else empty
+	fault *fault.Fault
 }
 
 // none reports whether nothing was asked yet.
@@ -44,7 +43,7 @@ func (r reply) none() bool { return r.status == 0 && r.fault == nil }
 
 // good reports whether the answer is what was asked for.
 func (r reply) good() bool {
-	return r.status/100 == 2 && r.means == provider.OK && !page(r.header) && !denies(r.header, r.body)
+	return r.status/100 == 2 && r.means == provider.OK && !r.page && !r.denied
 }
 
 // decode reads a JSON body of a good answer.
@@ -65,7 +64,7 @@ func (r reply) String() string {
 		return cmp.Or(r.fault.Detail, r.fault.Diagnosis().Title)
 	}
 	text := "the provider answered " + statusText(r.status)
-	if r.status < http.StatusBadRequest && (r.means != provider.OK || denies(r.header, r.body)) {
+	if r.status < http.StatusBadRequest && (r.means != provider.OK || r.denied) {
 		text += " with an error in it"
 	}
 	return text
@@ -173,27 +172,15 @@ func (a *asker) read(resp *http.Response, err error) reply {
 		return reply{fault: fault.From(err)}
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, peekLimit))
-	if err != nil && resp.StatusCode < http.StatusBadRequest { // the end might have said no
-		return reply{fault: fault.New(reading(err), "the answer broke off", err)}
+	c, err := contentOf(resp, a.large)
+	if err != nil {
+		return reply{fault: fault.From(err)}
 	}
-	start := body[:min(len(body), provider.PeekSize)]
+	start := c.body[:min(len(c.body), provider.PeekSize)]
 	return reply{
-		status: resp.StatusCode, header: resp.Header, body: body, vast: vast(resp),
+		status: resp.StatusCode, header: resp.Header, content: c,
 		means: a.p.Meaning(resp, start), place: a.p.PlaceHint(resp, start),
 	}
-}
-
-// bodyLimit is how much an answer of an API to a check may hold.
-const bodyLimit = 1 << 20
-
-// vast reports whether a body goes on beyond that; it reads no further.
-func vast(resp *http.Response) bool {
-	if resp.ContentLength > bodyLimit {
-		return true
-	}
-	n, _ := io.Copy(io.Discard, io.LimitReader(resp.Body, bodyLimit-peekLimit)) // an end that breaks off is one
-	return n == bodyLimit-peekLimit
 }
 
 // base is where the API of the credential is: its url, else the provider's base

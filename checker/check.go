@@ -61,13 +61,14 @@ type Checker struct {
 	durations *prometheus.HistogramVec
 	now       func() time.Time
 	offers    *offers
+	large     chan struct{}
 }
 
 // New makes a Checker. It does no I/O.
 func New(o Options) *Checker {
 	c := &Checker{
 		client: o.Client, dial: o.Dial, classify: o.Classify, certified: o.Certified, pace: o.Pace, panicked: o.Panicked,
-		ahead: o.Ahead, log: o.Log, durations: newDurations(o.Registerer), now: o.Now, offers: newOffers(),
+		ahead: o.Ahead, log: o.Log, durations: newDurations(o.Registerer), now: o.Now, offers: newOffers(), large: make(chan struct{}, maxLarge),
 	}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -102,7 +103,7 @@ func New(o Options) *Checker {
 func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credential.Credential) *Report {
 	start := c.now()
 	t := newTrial(c.client(p), p, cred, c.now)
-	t.dial, t.classify, t.certified, t.ahead, t.offers = c.dial, c.classify, c.certified, c.ahead(), c.offers
+	t.dial, t.classify, t.certified, t.ahead, t.offers, t.large = c.dial, c.classify, c.certified, c.ahead(), c.offers, c.large
 	t.rec.pace = func(ctx context.Context) (func(), error) { return c.pace(ctx, p) }
 	c.try(ctx, t)
 	r := t.report()

@@ -347,7 +347,10 @@ func TestRecordsThatCannotBeTried(t *testing.T) {
 
 func TestUpstreamOfTheCredential(t *testing.T) {
 	var path string
-	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { path = r.URL.Path }))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		path = r.URL.Path
+		_, _ = w.Write([]byte("{}"))
+	}))
 	defer s.Close()
 	r := newChecker(s.Client().Transport).Check(t.Context(), api("https://api.example.com"), record("api_key_url", "api_key", "k", "url", s.URL+"/base/"))
 	if r.Status != checker.OK || path != "/base/user" {
@@ -357,7 +360,10 @@ func TestUpstreamOfTheCredential(t *testing.T) {
 
 func TestFieldInTheVerifyPath(t *testing.T) {
 	var uri string
-	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { uri = r.RequestURI }))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		uri = r.RequestURI
+		_, _ = w.Write([]byte("{}"))
+	}))
 	defer s.Close()
 	p := api(s.URL)
 	p.Verify.Path = "/orgs/{org}/me?limit=1"
@@ -369,9 +375,10 @@ func TestFieldInTheVerifyPath(t *testing.T) {
 
 func TestPlaceInTheBody(t *testing.T) {
 	var got string
-	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
 		got = string(b)
+		_, _ = w.Write([]byte("{}"))
 	}))
 	defer s.Close()
 	p := api(s.URL)

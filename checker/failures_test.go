@@ -132,8 +132,8 @@ func (m meant) check(t *testing.T, r *checker.Report) {
 	}
 }
 
-// A 200 with nothing in it proves nothing where the API is known to answer with
-// something. Of another API it is what the entry asks for.
+// A 200 with nothing in it proves nothing: whoever looks at no credential may answer
+// so. What has no body to miss is told by its status, or by the method.
 func TestNothingInTheAnswer(t *testing.T) {
 	const own, shipped, known = "crm", "brevo", "hubspot-eu"
 	for _, c := range []struct {
@@ -147,8 +147,11 @@ func TestNothingInTheAnswer(t *testing.T) {
 		{"a shipped entry, 205", shipped, http.MethodGet, answer(205, "", ""), checker.OK},
 		{"a shipped entry with something in it", shipped, http.MethodGet, answer(200, "text/plain", "PONG!"), checker.OK},
 		{"known by its name", known, http.MethodGet, answer(200, "", ""), checker.Unverifiable},
-		{"one's own", own, http.MethodGet, answer(200, "", ""), checker.OK},
-		{"one's own, called text", own, http.MethodGet, answer(200, "text/plain", ""), checker.OK},
+		{"one's own", own, http.MethodGet, answer(200, "", ""), checker.Unverifiable},
+		{"one's own, by POST", own, http.MethodPost, answer(201, "", ""), checker.Unverifiable},
+		{"one's own, 204", own, http.MethodGet, answer(204, "", ""), checker.OK},
+		{"one's own, a line end", own, http.MethodGet, answer(200, "text/plain", "\r\n"), checker.Unverifiable},
+		{"one's own, called text", own, http.MethodGet, answer(200, "text/plain", ""), checker.Unverifiable},
 		{"one's own, called JSON", own, http.MethodGet, answer(200, "application/json", ""), checker.Unverifiable},
 		{"one's own, called JSON, 204", own, http.MethodGet, answer(204, "application/json", ""), checker.OK},
 		{"one's own, HEAD", own, http.MethodHead, answer(200, "application/json", ""), checker.OK},

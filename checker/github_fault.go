@@ -81,7 +81,7 @@ func notAccessible(r reply) verdict {
 // elsewhere reports whether an answer may be one of another part of a host than
 // its API.
 func elsewhere(r reply) bool {
-	return r.status == http.StatusNotFound || r.status/100 == 3 || r.status < http.StatusInternalServerError && page(r.header)
+	return r.status == http.StatusNotFound || r.status/100 == 3 || r.status < http.StatusInternalServerError && page(r.header, r.body)
 }
 
 // githubAPI reports whether the base URL is where GitHub's API can be: a host of

@@ -1,10 +1,10 @@
 package checker
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"mime"
 	"net/http"
 	"slices"
 	"strings"
@@ -125,23 +125,13 @@ func short(names []string) []string {
 func (a *asker) judgeStatus(r reply) verdict {
 	v := unverifiable(r.String())
 	switch s := r.status; {
-	case s < http.StatusMultipleChoices && page(r.header) && !json.Valid(r.body):
-		v.detail = "the provider answered " + statusText(s) + " with a web page where an API would answer"
-	case s < http.StatusMultipleChoices && denies(r.header, r.body):
-		v.detail = r.String() + " that is not known here"
-	case s < http.StatusMultipleChoices && r.vast:
-		v.detail = r.String() + " with more than 1 MiB, which is no answer to a verify request"
-	case s < http.StatusMultipleChoices && garbled(r):
-		v.detail = r.String() + " with something else than the JSON that it says it is"
-	case s < http.StatusMultipleChoices && a.blank(r):
-		v.detail = r.String() + " with nothing in it, where its API answers with something"
-	case s < http.StatusMultipleChoices && !a.probe.proves(r):
-		v.detail = r.String() + " without what it tells of a credential that it takes"
+	case s < http.StatusMultipleChoices && a.flaw(r) != "":
+		v.detail += a.flaw(r) + a.look()
 	case s < http.StatusMultipleChoices:
-		a.account = account(r.header, r.body)
+		a.account = account(r.body)
 		return ok(r.String())
 	case s < http.StatusBadRequest:
-		v.detail += ", a redirect; redirects are not followed"
+		v.detail += ", a redirect; redirects are not followed" + a.look()
 	case s == http.StatusNotFound, s == http.StatusGone:
 		v.status, v.fault = Error, fault.New(fault.WrongSurface, "", nil)
 	case s == http.StatusProxyAuthRequired:
@@ -149,21 +139,47 @@ func (a *asker) judgeStatus(r reply) verdict {
 	case s >= http.StatusInternalServerError:
 		v.unknown = true
 		v.detail += "; try again later"
+	default:
+		v.detail += a.look()
 	}
 	return v
 }
 
-// blank reports whether a good answer lacks the body that the verify requests of
-// shipped entries, and of providers that are known by name, are answered with. Of
-// another API a status may be all that it says, unless it calls nothing JSON.
-func (a *asker) blank(r reply) bool {
-	known := a.p.Builtin || a.probe.explain != nil || isJSON(r.header)
-	return known && len(r.body) == 0 && a.p.Verify.Method != http.MethodHead && r.status != http.StatusNoContent && r.status != http.StatusResetContent
+// flaw says why an answer of a good status proves nothing, behind what was
+// answered; empty: it proves that the credential is taken.
+func (a *asker) flaw(r reply) string {
+	switch {
+	case r.page:
+		return " with a web page where an API would answer"
+	case r.denied:
+		return " that is not known here"
+	case r.vast:
+		return " with more than 1 MiB, which is no answer to a verify request"
+	case r.coded:
+		return " compressed, which nobody has asked for"
+	case r.broken:
+		return " with something else than the JSON that it says it is"
+	case a.blank(r):
+		return " with nothing in it"
+	case !a.probe.proves(r):
+		return " without what it tells of a credential that it takes"
+	}
+	return ""
 }
 
-// garbled reports whether a body says that it is JSON, and is not.
-func garbled(r reply) bool {
-	return isJSON(r.header) && len(r.body) > 0 && len(r.body) < peekLimit && !json.Valid(r.body)
+// blank reports whether a good answer has nothing in it: a server that looks at no
+// credential may answer so. 204, 205 and answers to HEAD have no body to miss.
+func (a *asker) blank(r reply) bool {
+	return len(bytes.TrimSpace(r.body)) == 0 && a.p.Verify.Method != http.MethodHead && r.status != http.StatusNoContent && r.status != http.StatusResetContent
+}
+
+// look tells what to look at where something else than the API may have answered.
+func (a *asker) look() string {
+	base := "the base URL of the provider"
+	if a.inj.Upstream != nil {
+		base = "the url of the credential"
+	}
+	return "; look at " + base + " and at the verify request, " + cmp.Or(a.p.Verify.Method, http.MethodGet) + " " + a.p.Verify.Path
 }
 
 // description is what an answer says of its error (RFC 6750 section 3); empty: nothing.
@@ -182,14 +198,4 @@ func description(r reply) string {
 
 func statusText(status int) string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
-}
-
-func isJSON(h http.Header) bool {
-	t, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
-	return strings.HasSuffix(t, "json")
-}
-
-func page(h http.Header) bool {
-	t, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
-	return t == "text/html" || t == "application/xhtml+xml"
 }

@@ -89,7 +89,7 @@ func TestTokenThatEnds(t *testing.T) {
 		{13 * 24 * time.Hour, checker.Warning, fault.ExpiresSoon},
 		{-time.Hour, checker.Warning, fault.ExpiresSoon}, // the provider takes it, whatever it says of itself
 	} {
-		r := newChecker(answer(200, "", "")).Check(t.Context(), api("https://api.example.com"), record("bearer", "token", jwt(time.Now().Add(c.in))))
+		r := newChecker(answer(200, "", "{}")).Check(t.Context(), api("https://api.example.com"), record("bearer", "token", jwt(time.Now().Add(c.in))))
 		if l := line(r, checker.Expiry); l.Status != c.want || r.Status != c.want || r.ExpiresAt == nil || c.code != "" && (r.Fault == nil || r.Fault.Code != c.code) {
 			t.Errorf("ends in %s: %+v, fault %+v; want %s %s", c.in, l, r.Fault, c.want, c.code)
 		}

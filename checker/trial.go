@@ -26,7 +26,8 @@ type trial struct {
 	client *http.Client // a copy, that records
 	rec    *recorder
 	now    func() time.Time
-	offers *offers // of authorization servers
+	offers *offers       // of authorization servers
+	large  chan struct{} // a place for each answer that is large
 
 	certified func(*provider.Provider, *tls.Certificate) http.RoundTripper // nil: there is none
 	dial      Dial                                                         // of a database's login
@@ -189,14 +190,6 @@ func (a *asker) verify(ctx context.Context) verdict {
 func alerted(err error) bool {
 	var op *net.OpError
 	return errors.Is(err, fault.TLSCertificate) && errors.As(err, &op) && op.Op == "remote error"
-}
-
-// reading gives the code of an error while a body was read.
-func reading(err error) fault.Code {
-	if c := fault.From(err).Code; c != fault.Internal {
-		return c
-	}
-	return fault.ConnectionReset
 }
 
 // bodiless reports whether requests of that method have no body; empty is GET.
