@@ -80,7 +80,7 @@ func TestAtlassian(t *testing.T) {
 		{probed{name: "200 with an error", lines: "authorization:unverifiable", overall: checker.Warning}, says(200, `{"error":"x"}`)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.verified("GET /oauth/token/accessible-resources", c.sites).run(t, atlassian, record("bearer", "token", "4tlassian"), 3, "4tlassian")
+			c.verified("GET /oauth/token/accessible-resources", c.sites).run(t, atlassian, record("bearer", "token", "4tl4ssian"), 3, "4tl4ssian")
 		})
 	}
 }

@@ -12,68 +12,112 @@ import (
 // maxEscape is how many bytes an escape takes at most: \ud83d\ude00.
 const maxEscape = 12
 
+// maxDecodings is how often the escapes of one kind are read in what they stand for.
+const maxDecodings = 4
+
 // view is a text as a reader takes it who knows one kind of escapes.
 type view struct {
 	text string
-	from []int // where each byte of text comes from in the text that was read, and its length; nil: text is that text
+	from []int32 // where each byte of text comes from in the text that was read, and its length; nil: text is that text
 }
 
-// add adds the part of the text that was read behind text[from:to].
-func (v view) add(found []span, from, to int) []span {
+// hide hides the part of the text that was read behind text[from:to].
+func (v view) hide(c cover, from, to int) {
 	if v.from != nil {
 		end := to
 		for v.from[end] == v.from[to-1] { // one escape may stand for many bytes
 			end++
 		}
-		from, to = v.from[from], v.from[end]
+		from, to = int(v.from[from]), int(v.from[end])
 	}
-	if n := len(found); n > 0 && found[n-1].from <= from && from < found[n-1].to {
-		found[n-1].to = max(found[n-1].to, to)
-		return found
-	}
-	return append(found, span{from, to})
+	c[from]++
+	c[to]--
 }
 
-// views are the ways in which text may be read: as it is, and where it has such
-// escapes percent-encoded, as a form's value, as a JSON string and as HTML.
-func views(text string) []view {
-	all := []view{{text: text}}
-	for _, k := range []struct {
-		marks string
-		must  string // of the marks, that one reads otherwise than another kind
-		read  func(string) (string, int)
-	}{
-		{"%", "%", readPercent},
-		{"%+", "+", readForm},
-		{`\`, `\`, readBackslash},
-		{"&", "&", readHTML},
-	} {
-		if strings.Contains(text, k.must) {
-			all = append(all, unescaped(text, k.marks, k.read))
-		}
-	}
-	return all
+// escape is a kind of escapes.
+type escape struct {
+	mark byte                       // that each begins with
+	read func(string) (string, int) // what the one stands for that a text begins with, and how long it is; 0: it is none
 }
 
-// unescaped reads text. read tells what the escape stands for that a text begins
-// with, and how long it is; 0: it is none.
-func unescaped(text, marks string, read func(string) (string, int)) view {
-	b, from := make([]byte, 0, len(text)), make([]int, 0, len(text)+1)
-	for i := 0; i < len(text); {
-		s, n := text[i:i+1], 0
-		if strings.IndexByte(marks, text[i]) >= 0 {
-			s, n = read(text[i:min(len(text), i+maxEscape)])
+var (
+	percents = escape{'%', readPercent}
+	escapes  = []escape{{'\\', readBackslash}, {'&', readHTML}}
+)
+
+// views shows the ways in which text may be read: as it is, and where it has such
+// escapes percent-encoded, as a form's value, as a JSON string and as HTML, each
+// time after time.
+func views(text string, see func(view)) {
+	plain := view{text: text}
+	see(plain)
+	plain.asForm(see)
+	plain.again(percents, func(v view) {
+		see(v)
+		v.asForm(see)
+	})
+	for _, e := range escapes {
+		plain.again(e, see)
+	}
+}
+
+// again shows what the text of v is when its escapes are read once, twice and so on.
+func (v view) again(e escape, see func(view)) {
+	for range maxDecodings {
+		next := v.unescaped(e)
+		if next.text == v.text {
+			return
 		}
+		v = next
+		see(v)
+	}
+}
+
+// asForm shows the text of v as a form's value, where that is something else than
+// percent-encoded.
+func (v view) asForm(see func(view)) {
+	if strings.Contains(v.text, "+") {
+		see(view{strings.ReplaceAll(v.text, "+", " "), v.from}.unescaped(percents))
+	}
+}
+
+// unescaped reads the escapes in the text of v.
+func (v view) unescaped(e escape) view {
+	if strings.IndexByte(v.text, e.mark) < 0 {
+		return v
+	}
+	b, from := make([]byte, 0, len(v.text)), make([]int32, 0, len(v.text)+1)
+	for i := 0; i < len(v.text); {
+		next := strings.IndexByte(v.text[i:], e.mark)
+		if next < 0 {
+			next = len(v.text) - i
+		}
+		b, from = append(b, v.text[i:i+next]...), v.origins(from, i, i+next)
+		if i += next; i == len(v.text) {
+			break
+		}
+		s, n := e.read(v.text[i:min(len(v.text), i+maxEscape)])
 		if n == 0 {
-			s, n = text[i:i+1], 1
+			s, n = v.text[i:i+1], 1
 		}
 		b = append(b, s...)
 		for range len(s) {
-			from = append(from, i)
+			from = v.origins(from, i, i+1)
 		}
 		i += n
 	}
-	return view{string(b), append(from, len(text))}
+	return view{string(b), v.origins(from, len(v.text), len(v.text)+1)}
+}
+
+// origins adds to all where each byte of text[from:to] comes from.
+func (v view) origins(all []int32, from, to int) []int32 {
+	if v.from != nil {
+		return append(all, v.from[from:to]...)
+	}
+	for i := from; i < to; i++ {
+		all = append(all, int32(i)) //nolint:gosec // texts are shorter
+	}
+	return all
 }
 
 func readPercent(s string) (string, int) {
@@ -85,13 +129,6 @@ func readPercent(s string) (string, int) {
 		return "", 0
 	}
 	return c, 3
-}
-
-func readForm(s string) (string, int) {
-	if s[0] == '+' {
-		return " ", 1
-	}
-	return readPercent(s)
 }
 
 func readHTML(s string) (string, int) {
