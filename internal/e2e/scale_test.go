@@ -56,6 +56,7 @@ func manyProviders() string {
 
 // Ten thousand credentials cost a request what one does; whoever lists them all waits a moment.
 func TestTenThousandCredentials(t *testing.T) {
+	t.Parallel()
 	t.Run("vault", func(t *testing.T) {
 		v := testserver.StartVault(t, testserver.VaultOptions{})
 		manyInVault(t, v)

@@ -69,6 +69,7 @@ func TestTokensOfManyRunners(t *testing.T) {
 // RT-02: three daemons with state directories of their own share a store and one
 // grant, whose token ends again and again for all of them at once.
 func TestTokensOfThreeDaemons(t *testing.T) {
+	t.Parallel()
 	t.Run("vault", func(t *testing.T) {
 		v := testserver.StartVault(t, testserver.VaultOptions{})
 		testThreeDaemons(t, vaultStore(t, v, v.Address), 100, 90*time.Second)
