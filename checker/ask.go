@@ -35,6 +35,7 @@ type reply struct {
 	content
 	means provider.Meaning
 	place string // where the provider looks for the credential, if a refusal tells; else empty
+	named bool   // its words name that place, and none of ours
 	fault *fault.Fault
 }
 
@@ -177,10 +178,9 @@ func (a *asker) read(resp *http.Response, err error) reply {
 		return reply{fault: fault.From(err)}
 	}
 	start := c.body[:min(len(c.body), provider.PeekSize)]
-	return reply{
-		status: resp.StatusCode, header: resp.Header, content: c,
-		means: a.p.Meaning(resp, start), place: a.p.PlaceHint(resp, start),
-	}
+	r := reply{status: resp.StatusCode, header: resp.Header, content: c, means: a.p.Meaning(resp, start)}
+	r.place, r.named = a.p.PlaceHint(resp, start)
+	return r
 }
 
 // base is where the API of the credential is: its url, else the provider's base

@@ -69,6 +69,9 @@ func (a *asker) judgeMeaning(r reply) verdict {
 	case provider.NotShared, provider.APIDisabled, provider.Unpaid: // who lacks a right is known
 		return verdict{status: Warning, detail: r.String() + "; the credential is accepted", fault: fault.New(code, "", nil)}
 	case provider.Misplaced, provider.Expired, provider.Invalid:
+		if r.named {
+			code = fault.CredentialMisplaced
+		}
 		v := verdict{status: Error, detail: r.String(), fault: fault.New(code, r.place, nil)}
 		if r.place != "" {
 			v.detail += "; " + r.place

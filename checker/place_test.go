@@ -23,6 +23,11 @@ func TestMisplacedKeys(t *testing.T) {
 		{"another header", `{"message":"Missing API key: send it in the header X-Api-Key"}`, "", provider.Place{}, fault.CredentialMisplaced, "X-Api-Key"},
 		{"a query parameter, not a header", `{"message":"No API key found in request"}`, "", provider.Place{In: provider.InHeader, Name: "X-Key", Value: "{api_key}"}, fault.CredentialMisplaced, ""},
 		{"another prefix", `{"message":"unauthorized"}`, `Token realm="api"`, provider.Place{}, fault.CredentialsRejected, "Token"},
+		{"a query parameter by its name", `{"error":"api_key query parameter is required"}`, "", provider.Place{}, fault.CredentialMisplaced, "the query parameter api_key"},
+		{"a header by its name", `{"error":"Please pass your api key in the X-API-Token header"}`, "", provider.Place{}, fault.CredentialMisplaced, "the header X-API-Token"},
+		{"a prefix by its name", `{"error":"Authorization header must start with 'Token '"}`, "", provider.Place{}, fault.CredentialMisplaced, "Token in Authorization"},
+		{"another scheme alone", `{}`, `Basic realm="api"`, provider.Place{}, fault.CredentialsRejected, "Basic"},
+		{"another place beside its own", `{"error":"Send it as X-Api-Key header or as Bearer token"}`, "", provider.Place{}, fault.CredentialsRejected, ""},
 		{"in its place and wrong", `{"message":"invalid key"}`, "", provider.Place{}, fault.CredentialsRejected, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

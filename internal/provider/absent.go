@@ -37,6 +37,8 @@ var absentTexts = [][]byte{
 
 	[]byte("format is authorization: bearer"), []byte("missing 'bearer' type"), []byte("header must start with bearer"),
 	[]byte("header must start with 'bearer"), []byte("missing bearer prefix"),
+	[]byte("header must start with token"), []byte("header must start with 'token"), []byte("header must start with basic"), []byte("header must start with 'basic"),
+	[]byte("api_key query parameter is required"), []byte("api_key query parameter is missing"), []byte("apikey query parameter is required"), []byte("apikey query parameter is missing"),
 }
 
 // presentTexts anywhere in an answer say that a credential was found.

@@ -49,8 +49,12 @@ func TestAbsentCredential(t *testing.T) {
 		{"Cloudflare", j(400), `{"success":false,"errors":[{"code":9106,"message":"Missing X-Auth-Key, X-Auth-Email or Authorization headers"}]}`, Misplaced},
 		{"OpenAI", j(401), `{"error":{"message":"You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY)","type":"invalid_request_error"}}`, Misplaced},
 		{"a header", j(401), `{"type":"error","error":{"type":"authentication_error","message":"x-api-key header is required"}}`, Misplaced},
+		{"a query parameter", j(401), `{"error":"api_key query parameter is required"}`, Misplaced},
+		{"another prefix", j(401), `{"error":"Authorization header must start with 'Token '"}`, Misplaced},
 
 		// words that stand for more than a missing one
+		{"how to pass it", j(401), `{"error":"Please pass your api key in the X-API-Token header"}`, Expired},
+		{"a valid query parameter", j(401), `{"error":"A valid api_key query parameter is required"}`, Expired},
 		{"missing or invalid", j(401), `{"message":"Missing or invalid API key"}`, Expired},
 		{"missing api key or invalid", j(401), `{"message":"Missing API key, or it is not valid"}`, Expired},
 		{"header missing or invalid", j(401), `{"error":"Authorization header missing or invalid"}`, Expired},

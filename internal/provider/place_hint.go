@@ -13,27 +13,47 @@ import (
 // empty if the answer does not tell, or tells what is done already. peek is as
 // for Meaning; the request that was answered, if resp has it, shows the scheme of
 // Authorization, and whether a name that the answer gives is a part of what was
-// sent. Nothing of the credential is in it.
-func (p *Provider) PlaceHint(resp *http.Response, peek []byte) string {
+// sent. Nothing of the credential is in it. named: the answer names that place or
+// prefix, and none of ours, nor says that a credential was found; a challenge of
+// another scheme alone is no such word.
+func (p *Provider) PlaceHint(resp *http.Response, peek []byte) (hint string, named bool) {
 	if !wordy(resp.StatusCode) {
-		return ""
+		return "", false
 	}
 	switch v := resp.Header.Get(amazonError); {
 	case strings.HasPrefix(v, "MissingAuthenticationToken"):
-		return "an AWS gateway found no signature (type aws_sigv4); it answers so to a path and a method that it does not have, too"
+		return "an AWS gateway found no signature (type aws_sigv4); it answers so to a path and a method that it does not have, too", true
 	case strings.HasPrefix(v, "IncompleteSignature"):
-		return "the provider asks for an AWS signature (type aws_sigv4); it answers so to a path that it does not have, too"
+		return "the provider asks for an AWS signature (type aws_sigv4); it answers so to a path that it does not have, too", true
 	}
 	if bearerError(resp.Header) != OK { // it was found
-		return ""
+		return "", false
 	}
 	spots := p.spots(resp.Request)
 	text := bodyText{raw: peek, header: resp.Header}
-	want, ok := wantedBy(resp.Header, &text, spots)
+	want, said, ok := wantedBy(resp.Header, &text, spots)
 	if !ok || sentAs(resp.Request, want.name) {
-		return ""
+		return "", false
 	}
-	return want.against(spots)
+	hint = want.against(spots)
+	return hint, hint != "" && said && !text.containsAny(presentTexts...) && !text.namesBut(want, spots)
+}
+
+// namesBut reports whether the text names a place of ours, or the scheme that we use,
+// beside the field that it wants.
+func (t *bodyText) namesBut(wanted spot, spots []spot) bool {
+	plain := string(t.plain())
+	for _, w := range wants {
+		for _, m := range w.words.FindAllStringSubmatch(plain, -1) {
+			s := w.spot(m)
+			if other := s.in != wanted.in || !strings.EqualFold(s.name, wanted.name); other && s.against(spots) == "" {
+				return true
+			}
+		}
+	}
+	return slices.ContainsFunc(spots, func(s spot) bool {
+		return (s.scheme == "Bearer" || s.scheme == "Basic") && t.containsAny([]byte(strings.ToLower(s.scheme)))
+	})
 }
 
 // spot is one place of a request.
@@ -96,24 +116,26 @@ func (p *Provider) ownSpots(req *http.Request) []spot {
 	return []spot{s}
 }
 
-// wantedBy reads where an answer says that the credential belongs.
-func wantedBy(h http.Header, text *bodyText, spots []spot) (spot, bool) {
+// wantedBy reads where an answer says that the credential belongs; said: not by the
+// scheme of a challenge alone.
+func wantedBy(h http.Header, text *bodyText, spots []spot) (want spot, said, ok bool) {
 	challenges := ParseChallenges(h.Values("WWW-Authenticate"))
 	for _, c := range challenges { // as Azure API Management has it
 		if in := In(c.Params["type"]); (in == InHeader || in == InQuery) && spotName.MatchString(c.Params["name"]) {
-			return spot{in: in, name: c.Params["name"], unsure: true}, true
+			return spot{in: in, name: c.Params["name"], unsure: true}, true, true
 		}
 	}
 	plain := string(text.plain())
 	for _, w := range wants {
 		if m := w.words.FindStringSubmatch(plain); m != nil {
-			return w.spot(m), true
+			return w.spot(m), true, true
 		}
 	}
 	if text.containsAny(presentTexts...) || text.containsAny(doubts...) { // it was found: some servers challenge for Basic whatever they take
-		return spot{}, false
+		return spot{}, false, false
 	}
-	return wantedScheme(challenges, spots)
+	want, ok = wantedScheme(challenges, spots)
+	return want, false, ok
 }
 
 // wantedScheme is a challenge of another scheme than the one that is sent.

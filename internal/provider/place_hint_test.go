@@ -59,7 +59,7 @@ func TestPlaceHint(t *testing.T) {
 		{"not a name", own, answer(401), `{"message":"header 'a b c' is missing"}`, ""},
 		{"the word after it", own, answer(401), `{"message":"the header is missing, query parameter is missing"}`, ""},
 	} {
-		if got := tt.p.PlaceHint(tt.resp, []byte(tt.body)); got != tt.want {
+		if got, _ := tt.p.PlaceHint(tt.resp, []byte(tt.body)); got != tt.want {
 			t.Errorf("%s: %q; want %q", tt.name, got, tt.want)
 		}
 	}
@@ -75,7 +75,8 @@ func TestPlaceHintOfARequest(t *testing.T) {
 		for i := 0; i+1 < len(fields); i += 2 {
 			resp.Request.Header.Set(fields[i], fields[i+1])
 		}
-		return p.PlaceHint(resp, []byte(body))
+		hint, _ := p.PlaceHint(resp, []byte(body))
+		return hint
 	}
 	const wantsBearer, wantsHeader = `{"message":"Format is Authorization: Bearer [token]"}`, `{"message":"x-api-key header is required"}`
 	for _, tt := range []struct{ got, want string }{
@@ -93,13 +94,44 @@ func TestPlaceHintOfARequest(t *testing.T) {
 	}
 }
 
+// A place is named where the answer's words say so and name none of ours: a challenge
+// alone may be a habit, and what was found and has expired was in its place.
+func TestPlaceHintNamed(t *testing.T) {
+	own := &Provider{Type: "api_key"}
+	token := &Provider{Places: []Place{{In: InHeader, Name: "Authorization", Value: "Token {api_key}"}}}
+	for _, tt := range []struct {
+		p    *Provider
+		body string
+		resp *http.Response
+		want bool
+	}{
+		{own, `{"error":"api_key query parameter is required"}`, answer(401), true},
+		{own, `{"error":"Please pass your api key in the X-API-Token header"}`, answer(401), true},
+		{own, `{"error":"Authorization header must start with 'Token '"}`, answer(401), true},
+		{own, `{"error":"Invalid API key. Send it as the X-Api-Key header"}`, answer(401), true},
+		{own, `{}`, answer(401, "WWW-Authenticate", `AzureApiManagementKey realm="x", name="subscription-key", type="query"`), true},
+		{token, `{"message":"Format is Authorization: Bearer [token]"}`, answer(401), true},
+		{own, `{}`, answer(401, "WWW-Authenticate", `Basic realm="x"`), false},
+		{own, `{"error":"Send it as the X-Api-Key header or as a Bearer token"}`, answer(401), false},
+		{own, `{"error":"Send it as the X-Api-Key header or in the header 'Authorization'"}`, answer(401), false},
+		{own, `{"error":"The token has expired; send another as the X-Api-Key header"}`, answer(401), false},
+		{token, `{"error":"Authorization header must start with 'Token '"}`, answer(401), false},
+		{own, `{"error":"Send it as the X-Api-Key header"}`, answer(200), false},
+		{own, `{"error":"Bad credentials"}`, answer(401), false},
+	} {
+		if hint, got := tt.p.PlaceHint(tt.resp, []byte(tt.body)); got != tt.want {
+			t.Errorf("%s: named = %v (%s); want %v", tt.body, got, hint, tt.want)
+		}
+	}
+}
+
 func FuzzPlaceHint(f *testing.F) {
 	f.Add("header 'X-Api-Key' missing", `Basic realm="x"`)
 	f.Add("request.header.canary-secret-value", `Key name="canary-secret-value",type="header"`)
 	f.Fuzz(func(t *testing.T, body, challenge string) {
 		resp := answer(401, "WWW-Authenticate", challenge)
 		resp.Request = &http.Request{Header: http.Header{"Authorization": {"Bearer canary-secret-value"}}}
-		if got := new(Provider).PlaceHint(resp, []byte(body)); strings.Contains(got, "canary-secret-value") || len(got) > 300 {
+		if got, _ := new(Provider).PlaceHint(resp, []byte(body)); strings.Contains(got, "canary-secret-value") || len(got) > 300 {
 			t.Errorf("%q", got)
 		}
 	})
