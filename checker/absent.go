@@ -17,10 +17,15 @@ func Absent(ref credential.Ref, detail string) *Report {
 	}
 }
 
+// Untried is the report of a credential that could not be tried: why says what was
+// in the way.
+func Untried(ref credential.Ref, why *Fault) *Report {
+	rep := Absent(ref, "it could not be tried")
+	rep.Status, rep.Checks[0].Status, rep.Fault = Unknown, Unverifiable, why
+	return rep
+}
+
 // hidden is the report of a credential that the store holds and does not give.
 func hidden(ref credential.Ref, err error) *Report {
-	rep := Absent(ref, "the store does not give it")
-	rep.Status, rep.Checks[0].Status = Unknown, Unverifiable
-	rep.Fault = NewFault(fault.From(err).On(ref.String(), ref.Provider))
-	return rep
+	return Untried(ref, NewFault(fault.From(err).On(ref.String(), ref.Provider)))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/admin"
 	"github.com/sallyport/sallyport/checker"
 	"github.com/sallyport/sallyport/internal/credential"
+	"github.com/sallyport/sallyport/internal/fault"
 )
 
 const (
@@ -109,14 +111,15 @@ func (c *cli) reports(ctx context.Context, refs []credential.Ref, in checkFlags)
 	if len(refs)+len(lacks) == 0 {
 		c.note("%s", nothingToCheck[in.caller == ""])
 	}
-	reports, failed = c.checkAll(ctx, cl, refs, in.caller)
+	reports, failed = c.checkAll(ctx, cl, refs, in)
 	return append(lacks, reports...), failed, nil
 }
 
 // nothingToCheck is told where no credential is there: of a caller, or at all.
 var nothingToCheck = map[bool]string{true: "the store holds no credential", false: "the caller may use no credential"}
 
-// parseRefs reads references; short ones are of the workspace and environment.
+// parseRefs reads references, each once; short ones are of the workspace and
+// environment.
 func parseRefs(args []string, workspace, environment string) ([]credential.Ref, error) {
 	var refs []credential.Ref
 	for _, arg := range args {
@@ -124,7 +127,9 @@ func parseRefs(args []string, workspace, environment string) ([]credential.Ref, 
 		if err != nil {
 			return nil, asUsage(err)
 		}
-		refs = append(refs, ref)
+		if !slices.Contains(refs, ref) {
+			refs = append(refs, ref)
+		}
 	}
 	return refs, nil
 }
@@ -184,8 +189,10 @@ func needed(who admin.CallerInfo, refs []credential.Ref) ([]credential.Ref, []*c
 	return refs, lacks
 }
 
-// checkAll checks the credentials, some at once, and tells how far it is.
-func (c *cli) checkAll(ctx context.Context, cl *client, refs []credential.Ref, caller string) (reports []*checker.Report, failed []error) {
+// checkAll checks the credentials, some at once, and tells how far it is. What was
+// not named and is removed meanwhile is left out; failed tells what is not about
+// one credential.
+func (c *cli) checkAll(ctx context.Context, cl *client, refs []credential.Ref, in checkFlags) (reports []*checker.Report, failed []error) {
 	all, errs := make([]*checker.Report, len(refs)), make([]error, len(refs))
 	done := c.progress("%d of %d credentials checked", len(refs))
 	defer done.end()
@@ -193,15 +200,31 @@ func (c *cli) checkAll(ctx context.Context, cl *client, refs []credential.Ref, c
 	g.SetLimit(checksAtOnce)
 	for i, ref := range refs {
 		g.Go(func() error {
-			all[i], errs[i] = cl.check(ctx, ref, caller)
+			all[i], errs[i] = cl.check(ctx, ref, in.caller)
 			done.step()
 			return nil
 		})
 	}
 	_ = g.Wait() // none of them fails as a whole
-	isNil := func(r *checker.Report) bool { return r == nil }
-	noError := func(err error) bool { return err == nil }
-	return slices.DeleteFunc(all, isNil), slices.DeleteFunc(errs, noError)
+	for i, ref := range refs {
+		var p *problem
+		switch err := errs[i]; {
+		case err == nil:
+			reports = append(reports, all[i])
+		case len(in.args) == 0 && errors.Is(err, fault.CredentialNotFound):
+			c.note("%s was removed meanwhile", ref)
+		case errors.As(err, &p) && p.Credential != "":
+			reports = append(reports, checker.Untried(ref, p.diagnosis()))
+		default:
+			failed = append(failed, err)
+		}
+	}
+	return reports, failed
+}
+
+// diagnosis is the problem as a report shows it.
+func (p *problem) diagnosis() *checker.Fault {
+	return &checker.Fault{Code: p.Code, Cause: p.Cause, Remedy: p.Remedy, Actor: p.Actor, Detail: p.Detail}
 }
 
 // kept gives the reports that a running daemon keeps: of refs all, the newest

@@ -42,7 +42,7 @@ func (f *Fault) Problem(requestID string) Problem {
 }
 
 // reference is what stands in remedies for the credential's.
-var reference = regexp.MustCompile(`\bREF\b`)
+var reference = regexp.MustCompile(`\bREF\b|\bWORKSPACE/ENVIRONMENT/PROVIDER/NAME\b`)
 
 // Remedy is the diagnosis', with the credential named where it is known.
 func (f *Fault) Remedy() []string {
