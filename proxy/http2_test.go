@@ -163,7 +163,7 @@ func TestHTTP2IsNotMisused(t *testing.T) {
 			return f.WriteContinuation(1, false, fields)
 		}, "PROTOCOL_ERROR ENHANCE_YOUR_CALM closed"},
 		{"pings", nil, 2 << 20, func(f *frames, _ uint32) error { return f.WritePing(false, [8]byte{}) }, "ENHANCE_YOUR_CALM closed"},
-		{"settings", nil, 10_000, func(f *frames, _ uint32) error { return f.WriteSettings() }, "200 ENHANCE_YOUR_CALM closed"},
+		{"settings", nil, 3000, func(f *frames, _ uint32) error { return f.WriteSettings() }, "200 ENHANCE_YOUR_CALM closed"},
 		{"frames of no size", []http2.Setting{{ID: http2.SettingMaxFrameSize, Val: 0}}, 0, nil, "PROTOCOL_ERROR"},
 	} {
 		f := r.frames(misuse.own...)
