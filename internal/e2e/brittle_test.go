@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -194,11 +195,11 @@ func TestUpstreamTrouble(t *testing.T) {
 		gets, posts     int
 		least, most     time.Duration
 	}{
-		{"FM-09", u.Addr, "/reset", fault.ConnectionReset, 3, 1, 0, 3 * time.Second},
-		{"FM-09", dead, "/dead", fault.ConnectionRefused, 0, 0, 0, 3 * time.Second},
-		{"FM-09", hole, "/hole", fault.Timeout, 0, 0, 4 * time.Second, 9 * time.Second},
-		{"FM-09", u.Addr, "/silent", fault.Timeout, 1, 1, 900 * time.Millisecond, 4 * time.Second},
-		{"FM-10", u.Addr, "/slow-header", fault.Timeout, 1, 1, 900 * time.Millisecond, 4 * time.Second},
+		{"FM-09", u.Addr, "/reset", fault.ConnectionReset, 3, 1, 0, patience},
+		{"FM-09", dead, "/dead", fault.ConnectionRefused, 0, 0, 0, patience},
+		{"FM-09", hole, "/hole", fault.Timeout, 0, 0, 4 * time.Second, 20 * time.Second},
+		{"FM-09", u.Addr, "/silent", fault.Timeout, 1, 1, 900 * time.Millisecond, 20 * time.Second},
+		{"FM-10", u.Addr, "/slow-header", fault.Timeout, 1, 1, 900 * time.Millisecond, 20 * time.Second},
 	} {
 		for method, request := range map[string]string{
 			"GET":  get("http://"+c.host+c.path, c.host, auth),
@@ -247,4 +248,142 @@ func TestUpstreamTrouble(t *testing.T) {
 			t.Errorf("FM-09: GET was sent %d times and POST %d, want 3 and 1", g, p)
 		}
 	})
+}
+
+// open files and goroutines of the daemon.
+func (w *world) held(t *testing.T) (files, goroutines int) {
+	t.Helper()
+	number := func(name string) int {
+		v, err := strconv.ParseFloat(w.metric(t, name), 64)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return int(v)
+	}
+	return number("process_open_fds"), number("go_goroutines")
+}
+
+// FM-26, FM-27: whatever runners and upstreams do to each other, the daemon keeps
+// nothing of it ten seconds later, and serves all the while.
+func TestNothingIsKeptOfMisbehaviour(t *testing.T) {
+	t.Parallel()
+	u := newBrittle(t)
+	w := newBrittleWorld(t, nil, nil, u.Addr)
+	auth := w.auth(t)
+	good := get("http://"+u.Addr+"/good", u.Addr, auth)
+	linger := func(p *peer) {
+		if tcp, ok := p.Conn.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+		}
+		_ = p.Close()
+	}
+	half := func(p *peer) {
+		if tcp, ok := p.Conn.(*net.TCPConn); ok {
+			_ = tcp.CloseWrite()
+		}
+	}
+	ask := func(request string) { p := w.raw(t); p.send(t, request); _ = p.Close() }
+	misbehave := map[string]func(){
+		"closes without reading": func() { p := w.raw(t); _, _ = io.WriteString(p, good); _ = p.Close() },
+		"resets after a request": func() { p := w.raw(t); _, _ = io.WriteString(p, good); linger(p) },
+		"resets in a request":    func() { p := w.raw(t); _, _ = io.WriteString(p, good[:30]); linger(p) },
+		"resets in a body": func() {
+			p := w.raw(t)
+			_, _ = io.WriteString(p, post("http://"+u.Addr+"/good", u.Addr, auth)[:150])
+			linger(p)
+		},
+		"resets a tunnel":       func() { linger(w.connect(t, w.api.Addr)) },
+		"resets a raw tunnel":   func() { linger(w.connect(t, w.other.Addr)) },
+		"half-closes a tunnel":  func() { half(w.connect(t, w.other.Addr)) },
+		"half-closes and reads": func() { p := w.raw(t); _, _ = io.WriteString(p, good); half(p); _, _ = io.Copy(io.Discard, p.r) },
+		"breaks off a handshake": func() {
+			p := w.connect(t, w.api.Addr)
+			_, _ = io.WriteString(p, "\x16\x03\x01\x02\x00\x01")
+			_ = p.Close()
+		},
+		"an upstream that resets": func() { ask(get("http://"+u.Addr+"/reset", u.Addr, auth)) },
+		"an upstream that cuts":   func() { ask(get("http://"+u.Addr+"/cut-chunks", u.Addr, auth)) },
+		"nobody listens":          func() { ask(get("http://localhost:1/", "localhost:1", auth)) },
+		"leaves a slow upstream": func() {
+			p := w.raw(t)
+			_, _ = io.WriteString(p, get("http://"+u.Addr+"/silent", u.Addr, auth))
+			_ = p.Close()
+		},
+	}
+	pipelined := func() {
+		p := w.raw(t)
+		_, _ = io.WriteString(p, strings.Repeat(good, 100))
+		for i := range 100 {
+			if a := p.send(t, ""); a == nil || a.Body != "ok" {
+				t.Errorf("FM-27: pipelined request %d: %+v", i, a)
+				return
+			}
+		}
+		_ = p.Close()
+	}
+	round := func(n int) {
+		for range n {
+			for _, f := range misbehave {
+				f()
+			}
+		}
+		pipelined()
+	}
+	round(2)
+	w.raw(t).send(t, good).status(t, "FM-27", http.StatusOK)
+	settle := func(what string, files, goroutines int) (int, int) {
+		t.Helper()
+		var f, g int
+		for range 100 {
+			if f, g = w.held(t); f <= files && g <= goroutines {
+				return f, g
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		t.Errorf("FM-26, FM-27: %s: %d files and %d goroutines, want %d and %d", what, f, g, files, goroutines)
+		return f, g
+	}
+	files, goroutines := settle("at first", 60, 60)
+	round(20)
+	w.raw(t).send(t, good).status(t, "FM-27", http.StatusOK)
+	settle("after 260 of them", files+10, goroutines+10)
+	if v := w.metric(t, "sallyport_panics_total"); v != "0" {
+		t.Errorf("FM-27: %s panics", v)
+	}
+}
+
+// FM-25: whoever scrapes slowly, or never reads, holds up no request and no other
+// scrape.
+func TestSlowScrapes(t *testing.T) {
+	t.Parallel()
+	metrics := testserver.FreeAddr(t)
+	w := newWorld(t, open+"[admin]\nmetrics_listen = \""+metrics+"\"\n")
+	token := w.auth(t)
+	for _, addr := range []string{metrics, w.Admin} {
+		for i := range 60 {
+			c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Close() }()
+			if tcp, ok := c.(*net.TCPConn); ok {
+				_ = tcp.SetReadBuffer(1)
+			}
+			request := strings.Repeat(get("/metrics", addr, ""), 20) // more answers than any buffer takes
+			_, _ = io.WriteString(c, request[:len(request)-20*(i%2)])
+		}
+	}
+	var slowest time.Duration
+	for range 50 {
+		start := time.Now()
+		w.raw(t).send(t, get("http://"+w.plain.Addr+"/x", w.plain.Addr, token)).status(t, "FM-25", http.StatusOK)
+		slowest = max(slowest, time.Since(start))
+	}
+	start := time.Now()
+	if v := w.metric(t, "sallyport_panics_total"); v != "0" {
+		t.Errorf("FM-25: a scrape beside them shows %q panics", v)
+	}
+	if took := time.Since(start); slowest > 15*time.Second || took > 15*time.Second {
+		t.Errorf("FM-25: a request took %v and a scrape %v beside 120 slow ones", slowest, took)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,25 +13,33 @@ import (
 	"github.com/sallyport/sallyport/internal/testserver"
 )
 
-// SIGTERM: not ready at once, idle tunnels closed, what is in flight ends well, exit code 0.
+// FM-15: SIGTERM: not ready at once, idle tunnels closed, what is in flight ends well, exit code 0.
 func TestDrain(t *testing.T) {
 	w := newWorld(t, open)
 	idle := w.inside(t)
 	idle.send(t, get("/x", w.api.Addr, "")).status(t, "before", http.StatusOK)
 	w.api.Take()
 	untouched := w.connect(t, w.other.Addr)
-	busy := w.inside(t)
-	answers := make(chan *answer, 1)
-	go func() { answers <- busy.send(t, get("/slow?for=6s", w.api.Addr, "")) }()
-	w.api.Await(t)
+	const inFlight = 20
+	answers := make(chan *answer, inFlight)
+	var busy []*peer
+	for range inFlight {
+		busy = append(busy, w.inside(t))
+	}
+	for _, p := range busy {
+		go func() { answers <- p.send(t, get("/slow?for=6s", w.api.Addr, "")) }()
+	}
+	w.waitFor(t, "sallyport_inflight_requests", strconv.Itoa(inFlight+1)) // and the raw tunnel
 
 	w.Signal(t, syscall.SIGTERM)
 	w.notReady(t)
 	idle.closed(t, "GP-21: an idle tunnel", 5*time.Second)
 	untouched.closed(t, "GP-21: an idle raw tunnel", 5*time.Second)
-	(<-answers).status(t, "in flight", http.StatusOK)
+	for range inFlight {
+		(<-answers).status(t, "FM-15: in flight", http.StatusOK)
+	}
 	if code := w.Wait(t, time.Minute); code != 0 {
-		t.Errorf("exit code %d after SIGTERM, want 0:\n%s", code, w.Log())
+		t.Errorf("FM-15: exit code %d after SIGTERM, want 0:\n%s", code, w.Log())
 	}
 }
 
@@ -70,16 +79,18 @@ func (w *world) notReady(t *testing.T) {
 	t.Errorf("/readyz answers %d while draining, want 503", status)
 }
 
-// A second signal ends the daemon at once.
+// FM-16: a second signal ends the daemon at once, and nothing that it kept is lost.
 func TestSecondSignal(t *testing.T) {
-	w := newWorld(t, open)
+	w := newWorld(t, open+"drain = \"10m\"\n")
 	busy := w.inside(t)
-	_, _ = io.WriteString(busy, get("/slow?for=60s", w.api.Addr, ""))
+	_, _ = io.WriteString(busy, get("/slow?for=10m", w.api.Addr, ""))
 	w.api.Await(t)
 	w.Signal(t, syscall.SIGTERM)
 	w.notReady(t)
 	w.Signal(t, syscall.SIGINT)
 	w.Wait(t, 30*time.Second)
+	w.Serve(t)
+	w.inside(t).send(t, get("/x", w.api.Addr, "")).status(t, "FM-16: the next start", http.StatusOK)
 }
 
 // SIGHUP: a good file counts at once, a faulty one leaves the old configuration and says why.

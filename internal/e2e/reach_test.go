@@ -203,3 +203,28 @@ func TestNoHealthOnTheProxy(t *testing.T) {
 	w.api.Nothing(t, "LT-08")
 	w.other.Nothing(t, "LT-08")
 }
+
+// LK-07: what fails, here or there, is answered to whoever asked and to nobody
+// else: no other host sees the request or any field of it.
+func TestFailuresGoNowhereElse(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, open)
+	own := "Authorization: Bearer " + canary + "-own\r\nCookie: c=" + canary + "\r\n"
+	w.raw(t).send(t, get("http://"+w.plain.Addr+"/x", w.plain.Addr, own+"Proxy-Authorization: Basic !!!\r\n")).is(t, "LK-07: a wrong token", fault.ProxyAuthRequired)
+	for _, code := range []string{"401", "403", "404", "429", "500", "502", "503"} {
+		a := w.inside(t).send(t, get("/status?code="+code, w.api.Addr, own))
+		if a == nil || a.Status[:3] != code || a.Body != "" {
+			t.Errorf("LK-07: the upstream's %s is answered %+v", code, a)
+		}
+		for _, g := range w.api.Take() {
+			if v := g.Header.Values("Authorization"); len(v) != 1 || v[0] != "Bearer "+apiToken {
+				t.Errorf("LK-07: after %s the upstream got %d credentials", code, len(v))
+			}
+		}
+	}
+	w.inside(t).send(t, get("/x", w.api.Addr, own+"Sallyport-Credential: nobody\r\n")).is(t, "LK-07: no such credential", fault.CredentialNotFound)
+	w.raw(t).send(t, get("http://localhost:1/x", "localhost:1", w.auth(t)+own)).is(t, "LK-07: nobody listens", fault.ConnectionRefused)
+	w.api.Nothing(t, "LK-07")
+	w.plain.Nothing(t, "LK-07")
+	w.other.Nothing(t, "LK-07")
+}
