@@ -17,11 +17,12 @@ import (
 	"github.com/sallyport/sallyport/internal/provider"
 )
 
-// Limits of one check: of each request, and of all of them together. What a
-// request waits for its turn is not counted.
+// Limits of one check: of each request, of all of them together, and of what they
+// wait for their turns, all together too.
 const (
 	timeLimit  = 10 * time.Second
 	totalLimit = 30 * time.Second
+	waitLimit  = time.Minute
 )
 
 // Options of a Checker. Client is required.
@@ -97,11 +98,14 @@ func New(o Options) *Checker {
 // Check tries cred at p with the provider's verify request, or, where it has
 // none, by minting the token of a type that needs one; a database's by logging
 // in. Where the provider takes it, it is asked what the credential may do, for
-// when, and on what. Each request takes 10 s at most, all of them 30 s. Check
-// writes nothing and spends no refresh token. cred need not be stored. A panic of
-// what reads the answers ends the check, which is then Unknown, with internal.
+// when, and on what. Each request takes 10 s at most, all of them 30 s, and
+// all their waiting a minute. Check writes nothing and spends no refresh token. cred
+// need not be stored. A panic of what reads the answers ends the check, which is then
+// Unknown, with internal.
 func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credential.Credential) *Report {
 	start := c.now()
+	ctx, cancel := context.WithTimeout(ctx, waitLimit+totalLimit) // also where bodies come slowly
+	defer cancel()
 	t := newTrial(c.client(p), p, cred, c.now)
 	t.dial, t.classify, t.certified, t.ahead, t.offers, t.large = c.dial, c.classify, c.certified, c.ahead(), c.offers, c.large
 	t.rec.pace = func(ctx context.Context) (func(), error) { return c.pace(ctx, p) }
@@ -188,14 +192,18 @@ func (t *trial) report() *Report {
 	return r
 }
 
-// about names the credential of a fault, and tells what is missing of a scope as its
-// type can mend it.
+// about names the credential of a fault, and tells of it as it can be mended: what
+// is missing of a scope by its type, and what took too long by the bounds of a check.
 func (t *trial) about(f *fault.Fault) *fault.Fault {
 	if f == nil {
 		return nil
 	}
 	typ := auth.TypeOf(t.p, t.cred)
 	switch kind, _ := auth.Lookup(typ); {
+	case f.Code == fault.RateLimited:
+		f = f.Of(fault.CheckTurn)
+	case f.Code == fault.Timeout:
+		f = f.Of(fault.CheckTime)
 	case f.Code != fault.InsufficientScope || grantedByConsent[typ]:
 	case kind.Grant == "":
 		f = f.Of(fault.KeyScope)

@@ -151,6 +151,9 @@ func TestFTPTalk(t *testing.T) {
 			if tc.status != Unknown && tc.code == "" && r.Fault != nil || tc.code != "" && (r.Fault == nil || r.Fault.Code != tc.code) {
 				t.Errorf("fault %+v, want %q", r.Fault, tc.code)
 			}
+			if r.Fault != nil && strings.Contains(strings.Join(r.Fault.Remedy, " "), "upstream_timeout") {
+				t.Errorf("the remedy is for requests: %q", r.Fault.Remedy)
+			}
 		})
 	}
 }

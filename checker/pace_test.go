@@ -3,7 +3,10 @@ package checker_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sallyport/sallyport/checker"
 	"github.com/sallyport/sallyport/internal/credential"
@@ -40,4 +43,34 @@ func TestTurns(t *testing.T) {
 			t.Errorf("%s, at once: fault %+v, %d turns asked for; want another and none", check.p.Name, r.Fault, turns)
 		}
 	}
+}
+
+// All turns of a check together take a minute at most, so that whoever waits for it is told; the fault says what would help a check.
+func TestTurnsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := checker.New(checker.Options{
+			Client: func(*provider.Provider) *http.Client { return client(answer(200, "", `{"login":"ann"}`)) },
+			Pace: func(ctx context.Context, _ *provider.Provider) (func(), error) {
+				select {
+				case <-ctx.Done():
+					return nil, fault.New(fault.RateLimited, "", ctx.Err())
+				case <-time.After(40 * time.Second):
+					return func() {}, nil
+				}
+			},
+		})
+		p := api("https://api.example.com")
+		p.Name, p.Needs.Scopes = "github", []string{"repo"}
+		start := time.Now()
+		r := c.Check(t.Context(), p, record("bearer", "token", "t"))
+		if took := time.Since(start); took != time.Minute {
+			t.Errorf("it took %s, want a minute; %+v", took, r.Steps)
+		}
+		if r.Status != checker.Warning || codeOf(r) != fault.RateLimited || len(r.Steps) != 1 {
+			t.Errorf("%s, fault %+v after %d requests; want a warning by rate_limited after one", r.Status, r.Fault, len(r.Steps))
+		}
+		if r.Fault != nil && strings.Contains(strings.Join(r.Fault.Remedy, " "), "Retry-After") {
+			t.Errorf("the remedy is for requests: %q", r.Fault.Remedy)
+		}
+	})
 }

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -43,6 +42,7 @@ type recorder struct {
 	now  func() time.Time
 	used time.Duration // by all requests, failed ones too, until the first bytes of an answer were read
 
+	waited  time.Duration // for turns, all of them
 	mu      sync.Mutex
 	name    string         // of the steps from now on
 	secrets []secret.Value // never shown
@@ -96,11 +96,15 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// turn waits for the turn of a request.
+// turn waits for the turn of a request, for as long as the waits before have left.
 func (r *recorder) turn(ctx context.Context) (done func(), err error) {
 	if r.pace == nil || ctx.Value(atOnce{}) != nil {
 		return func() {}, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, waitLimit-r.waited)
+	defer cancel()
+	start := r.now()
+	defer func() { r.waited += r.now().Sub(start) }()
 	return r.pace(ctx)
 }
 
@@ -169,12 +173,9 @@ func (r *recorder) redact(s string) string {
 	return r.hide(s)
 }
 
-// partial is a key as some providers quote it: stars for the most of it.
-var partial = regexp.MustCompile(`[0-9A-Za-z_-]*\*{3,}[0-9A-Za-z_-]*`)
-
-// hide replaces our secrets in s, keys of which it shows a part, and what is not printable.
+// hide replaces our secrets in s and what is not printable.
 func (r *recorder) hide(s string) string {
-	return printable(partial.ReplaceAllString(secret.Redact(s, r.secrets...), secret.Redacted))
+	return printable(secret.Redact(s, r.secrets...))
 }
 
 // url gives u without its user information and our secrets.
@@ -222,7 +223,7 @@ func (r *recorder) excerpt(h http.Header, p *peeked) string {
 		redact = secret.RedactCut
 	}
 	s := strings.ToValidUTF8(redact(string(p.first), r.secrets...), "\uFFFD")
-	s = readable(partial.ReplaceAllString(s, secret.Redacted))
+	s = readable(s)
 	return within(members.ReplaceAllString(s, "${1}"+secret.Redacted+`"`), excerptLimit)
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/fault"
 )
@@ -24,7 +25,7 @@ func (c *closing) Close() error {
 
 // A request whose turn does not come is not sent, and its body is closed all the same, as an http.RoundTripper must.
 func TestRefusedTurnClosesTheBody(t *testing.T) {
-	r := &recorder{pace: func(context.Context) (func(), error) { return nil, fault.New(fault.RateLimited, "", nil) }}
+	r := &recorder{now: time.Now, pace: func(context.Context) (func(), error) { return nil, fault.New(fault.RateLimited, "", nil) }}
 	body := &closing{Reader: strings.NewReader("x")}
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://api.example.com/", body)
 	if err != nil {

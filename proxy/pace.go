@@ -39,8 +39,8 @@ func NewPace(common func() provider.Limits) *Pace {
 	return &Pace{common: common, held: held}
 }
 
-// Enter waits until p may be asked once more, 60 s at most each for others to
-// end and for the rate. leave ends the request; more calls of it do nothing. The
+// Enter waits until p may be asked once more, 60 s at most for others to end and
+// for the rate together. leave ends the request; more calls of it do nothing. The
 // error is a *fault.Fault: rate_limited, with ctx's cause in its chain where ctx
 // ended first.
 func (c *Pace) Enter(ctx context.Context, p *provider.Provider) (leave func(), err error) {

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// callTimeout bounds one call of the admin API; a check may wait for a
-	// token and an answer of the provider.
+	// callTimeout bounds one call of the admin API; a check takes a minute and a
+	// half at most.
 	callTimeout = 2 * time.Minute
 	// maxAnswer bounds what is read of an answer.
 	maxAnswer = 64 << 20

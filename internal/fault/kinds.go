@@ -46,6 +46,13 @@ const KeyPermission Kind = "key_permission"
 // or key, and not the account's.
 const ClientProject Kind = "client_project"
 
+// Kinds of rate_limited and timeout where it was a check's turn that did not come,
+// or a check's time that was over.
+const (
+	CheckTurn Kind = "check_turn"
+	CheckTime Kind = "check_time"
+)
+
 // Variant is what a Kind means; it takes the place of what its Code does.
 type Variant struct {
 	Kind   Kind
@@ -103,6 +110,26 @@ var kinds = map[Code][]Variant{
 			Kind: ClientProject, Actor: Operator,
 			Cause:  "The API is not enabled in the project that the OAuth client, service account or key belongs to.",
 			Remedy: []string{"Enable it in that project; the provider's answer names the project, and mostly has the link."},
+		},
+	},
+	RateLimited: {
+		{
+			Kind:  CheckTurn,
+			Cause: "The check would have waited longer than a minute for its turns within the limits of the provider.",
+			Remedy: []string{
+				"Check again when fewer other checks of this provider run, and fewer credentials at once.",
+				"Raise [provider.limits] or [limits] if the provider allows more.",
+			},
+		},
+	},
+	Timeout: {
+		{
+			Kind:  CheckTime,
+			Cause: "Connecting, the TLS handshake, the login or the answer took longer than a check gives it: ten seconds each, and thirty for all its requests.",
+			Remedy: []string{
+				"Check again, and look at the provider's status page if it lasts.",
+				"If its API is always that slow, name a quicker request in [provider.verify].",
+			},
 		},
 	},
 	CredentialMisplaced: {
