@@ -89,11 +89,11 @@ func compareLevels(want, granted []string) verdict {
 var githubTries = map[string]struct {
 	path string
 	of   func(githubRepo) string // empty: it cannot be tried here
-	also int                     // a status, besides 200, of an account that has it; 0: none
+	also []int                   // statuses, besides 200, of an account that has it
 }{
 	"metadata":      {path: "/repos/%s", of: fullName},
-	"contents":      {path: "/repos/%s/commits?per_page=1", of: fullName, also: http.StatusConflict},        // the repository is empty
-	"issues":        {path: "/repos/%s/issues?per_page=1", of: fullName, also: http.StatusMovedPermanently}, // the repository has another name now
+	"contents":      {path: "/repos/%s/commits?per_page=1", of: fullName, also: []int{http.StatusConflict}},                         // the repository is empty
+	"issues":        {path: "/repos/%s/issues?per_page=1", of: fullName, also: []int{http.StatusMovedPermanently, http.StatusGone}}, // it has another name now, or no issues
 	"pull_requests": {path: "/repos/%s/pulls?per_page=1", of: fullName},
 	"members":       {path: "/orgs/%s/teams?per_page=1", of: organization}, // the list of members shows public ones to everybody
 }
@@ -198,12 +198,18 @@ func tryPermission(ctx context.Context, a *asker, repo githubRepo, name string) 
 	}
 	r := a.get(ctx, fmt.Sprintf(t.path, t.of(repo)))
 	switch {
-	case r.good(), t.also != 0 && r.status == t.also && githubMessage(r) != "":
+	case r.good(), slices.Contains(t.also, r.status) && ofGitHub(r):
 		return outcomeHas, r
 	case inaccessible(r), name == "members" && r.status == http.StatusNotFound && githubMessage(r) != "":
 		return outcomeLacks, r
 	}
 	return outcomeUnsure, r
+}
+
+// ofGitHub reports whether an answer that is neither good nor a refusal is one of the
+// API: it says something, or where the repository is now.
+func ofGitHub(r reply) bool {
+	return githubMessage(r) != "" || r.header.Get("Location") != "" && !page(r.header, r.body) || r.status == http.StatusGone
 }
 
 // inaccessible reports whether GitHub says that the token lacks a permission.
