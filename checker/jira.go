@@ -7,14 +7,18 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/provider"
 )
 
 // jiraProbe asks a site as the person whose API token it is. Such tokens have no
-// scopes there: they may do what the person may.
+// scopes there: they may do what the person may. One with scopes is told of where a
+// refusal asks for one.
 var jiraProbe = probe{ask: askJira, explain: explainJira}
 
 func askJira(ctx context.Context, a *asker, first reply) {
-	a.without(Scopes)
+	if first.means != provider.Scope {
+		a.without(Scopes)
+	}
 	var who struct{ EmailAddress, DisplayName, AccountType string }
 	if first.decode(&who) {
 		a.belongs(who.EmailAddress, who.AccountType)
@@ -87,6 +91,8 @@ func explainJira(a *asker, r reply, v verdict) verdict {
 		return jiraRefused(r).saying("Jira answered as it answers anybody, and says that the login failed")
 	case r.good():
 		return v
+	case r.means == provider.Scope:
+		return explainAtlassian(a, r, v)
 	case r.status == http.StatusUnauthorized:
 		return v.saying(atlassianMessage(r)).saying("the user name is the account's e-mail address; a token with scopes is not taken at the site itself, but at https://api.atlassian.com/ex/jira/CLOUDID")
 	}
