@@ -13,7 +13,7 @@ import (
 // Rejection is a provider's last word on a credential: it was refused, and there
 // was no newer one to try, or that was refused too.
 type Rejection struct {
-	Fault *fault.Fault // credentials_rejected
+	Fault *fault.Fault // credentials_rejected, or reauthorization_required
 	Since time.Time    // when the first of such answers came, with none between that was good
 	Last  time.Time    // when the last one came, or ten seconds before
 
@@ -73,7 +73,7 @@ func (x *exchange) judged(resp *http.Response, m provider.Meaning) {
 	last := used.rejection.Load()
 	switch {
 	case m.Rejects() && (last == nil || time.Since(last.Last) > rejectionStep):
-		used.rejection.CompareAndSwap(last, x.rejected(resp, last))
+		used.rejection.CompareAndSwap(last, x.rejected(resp, m, last))
 	case m == provider.OK && resp.StatusCode < http.StatusBadRequest:
 		used.went(x.start)
 	}
@@ -94,8 +94,8 @@ func (u *useOf) went(began time.Time) {
 }
 
 // rejected is the provider's no; before is the one that stands, nil: none does.
-func (x *exchange) rejected(resp *http.Response, before *Rejection) *Rejection {
-	f := fault.New(fault.CredentialsRejected, "the provider answered "+strconv.Itoa(resp.StatusCode)+" to a request", nil)
+func (x *exchange) rejected(resp *http.Response, m provider.Meaning, before *Rejection) *Rejection {
+	f := fault.New(m.Code(), "the provider answered "+strconv.Itoa(resp.StatusCode)+" to a request", nil)
 	r := &Rejection{Fault: f.On(x.entry.label, x.providerName()), Last: time.Now()}
 	r.Since, r.counts = r.Last, r.Last.Add(x.entry.used.unrest.Load().hold(r.Last))
 	if before != nil {

@@ -180,6 +180,8 @@ var google = []Signal{
 // microsoft: Power BI and Fabric answer 403 where others answer 401, Fabric's
 // GraphQL without a word.
 var microsoft = []Signal{
+	{Status: 401, Header: map[string]string{"WWW-Authenticate": "insufficient_claims"}, Means: SignIn}, // access was evaluated anew
+	{Status: 403, Header: map[string]string{"WWW-Authenticate": "insufficient_claims"}, Means: Policy}, // Conditional Access
 	{Status: 401, Body: "ccess token is empty", Means: Misplaced},
 	{Status: 403, Body: `"code":"TokenExpired"`, Means: Expired},
 	{Status: 403, Body: `"code":"Authorization_RequestDenied"`, Means: Permission},

@@ -36,7 +36,8 @@ func TestKnownAnswers(t *testing.T) {
 
 		{"gitlab", "no token it knows of", j(401), `{"message":"401 Unauthorized"}`, Expired},
 		{"gitlab", "expired", j(401), `{"error":"invalid_token","error_description":"Token is expired. You can either do re-authorization or token refresh."}`, Expired},
-		{"microsoft", "access was evaluated anew", j(401, "WWW-Authenticate", `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnt9fQ=="`), `{"error":{"code":"InvalidAuthenticationToken","message":"Continuous access evaluation resulted in challenge"}}`, Expired},
+		{"microsoft", "access was evaluated anew", j(401, "WWW-Authenticate", `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnt9fQ=="`), `{"error":{"code":"InvalidAuthenticationToken","message":"Continuous access evaluation resulted in challenge"}}`, SignIn},
+		{"microsoft", "Conditional Access", j(403, "WWW-Authenticate", `Bearer realm="", error="insufficient_claims", claims="e30="`), `{"error":{"code":"Forbidden"}}`, Policy},
 		{"zoho-crm", "failure", j(401), `{"code":"AUTHENTICATION_FAILURE","details":{},"message":"Authentication failed","status":"error"}`, Expired},
 		{"zoom", "its time is over", j(401), `{"code":124,"message":"Access token is expired."}`, Expired},
 		{"notion", "unknown", j(401), `{"object":"error","status":401,"code":"unauthorized","message":"API token is invalid."}`, Expired},

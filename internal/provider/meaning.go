@@ -17,6 +17,7 @@ const (
 	Policy      Meaning = "policy"       // the organization forbids it
 
 	Forbidden   Meaning = "forbidden" // refused for a reason that nobody knows; the credential may be good
+	SignIn      Meaning = "sign_in"   // somebody has to sign in anew; a refresh brings that to light
 	SSO         Meaning = "sso_required"
 	Quota       Meaning = "quota_exceeded"
 	Inactive    Meaning = "account_inactive"
@@ -33,7 +34,7 @@ var codes = map[Meaning]fault.Code{
 	Permission: fault.InsufficientPermission, RateLimited: fault.UpstreamRateLimited, Policy: fault.OrganizationPolicy,
 	SSO: fault.SSORequired, Quota: fault.QuotaExceeded, Inactive: fault.AccountInactive, Unpaid: fault.AccountUnpaid,
 	Surface: fault.WrongSurface, APIDisabled: fault.APIDisabled, NotShared: fault.ResourceNotShared, Misplaced: fault.CredentialMisplaced,
-	Unapproved: fault.AppNotVerified, Forbidden: fault.InsufficientPermission,
+	Unapproved: fault.AppNotVerified, Forbidden: fault.InsufficientPermission, SignIn: fault.ReauthorizationRequired,
 }
 
 // Code of the diagnosis; empty for OK.
@@ -42,4 +43,4 @@ func (m Meaning) Code() fault.Code { return codes[m] }
 // Rejects reports whether the answer refuses this very credential, so that
 // another one of the same account could help. No other meaning is a reason to
 // read, mint or refresh anything.
-func (m Meaning) Rejects() bool { return m == Expired || m == Invalid }
+func (m Meaning) Rejects() bool { return m == Expired || m == Invalid || m == SignIn }

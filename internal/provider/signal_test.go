@@ -160,7 +160,7 @@ func TestMeaningCodes(t *testing.T) {
 		OK: "", Expired: "credentials_rejected", Invalid: "credentials_rejected", Scope: "insufficient_scope", Permission: "insufficient_permission",
 		RateLimited: "upstream_rate_limited", Quota: "quota_exceeded", Policy: "organization_policy", SSO: "sso_required", Inactive: "account_inactive",
 		Unpaid: "account_unpaid", Surface: "wrong_surface", APIDisabled: "api_disabled", NotShared: "resource_not_shared",
-		Misplaced: "credential_misplaced", Unapproved: "app_not_verified", Forbidden: "insufficient_permission",
+		Misplaced: "credential_misplaced", Unapproved: "app_not_verified", Forbidden: "insufficient_permission", SignIn: "reauthorization_required",
 	}
 	for m := range codes {
 		if _, ok := want[m]; !ok {
@@ -168,7 +168,7 @@ func TestMeaningCodes(t *testing.T) {
 		}
 	}
 	for m, code := range want {
-		if m.Rejects() != (m == Expired || m == Invalid) {
+		if m.Rejects() != (m == Expired || m == Invalid || m == SignIn) {
 			t.Errorf("%s: Rejects is %v", m, m.Rejects())
 		}
 		if m.Code() != code || code != "" && !fault.Known(code) {
