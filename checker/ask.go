@@ -42,6 +42,11 @@ type reply struct {
 // none reports whether nothing was asked yet.
 func (r reply) none() bool { return r.status == 0 && r.fault == nil }
 
+// mute reports whether the answer forbids, and does not say what.
+func (r reply) mute() bool {
+	return r.status == http.StatusForbidden && len(r.body) == 0 && r.header.Get("WWW-Authenticate") == ""
+}
+
 // good reports whether the answer is what was asked for.
 func (r reply) good() bool {
 	return r.status/100 == 2 && r.means == provider.OK && !r.page && !r.denied

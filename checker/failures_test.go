@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/checker"
 	"github.com/sallyport/sallyport/internal/credential"
@@ -56,7 +57,10 @@ func TestWhatFailuresMean(t *testing.T) {
 		{"mailup", "its words for an expired token", j(401, `{"ErrorCode":"401","ErrorDescription":"Authorization error: Access token is expired"}`), nil, rejected},
 		{"constant-contact", "a day's quota", j(429, `{"error_key":"quota_exceeded"}`), nil, quota},
 
-		{"fabric", "403 without a word", answer(403, "", ""), nil, rejected},
+		{"fabric", "403 without a word", answer(403, "", ""), nil, unsure.saying("without a word")},
+		{"microsoft", "403 without a word", answer(403, "", ""), nil, unsure.saying("without a word")},
+		{"microsoft", "403 without a word, of a token whose time is over", answer(403, "", ""), record("bearer", "token", jwt(time.Now().Add(-time.Hour))), rejected},
+		{"microsoft", "403 without a word, of a token that has time", answer(403, "", ""), record("bearer", "token", jwt(time.Now().Add(time.Hour))), unsure.saying("without a word")},
 		{"fabric", "403 without a word beside a refresh token", answer(403, "", ""), grant, unsure.saying("not spent to find out")},
 		{"halopsa", "400 of an expired token", j(400, `{"error":"Token not found"}`), nil, rejected},
 		{"halopsa", "400 of an expired token beside a refresh token", j(400, `{"error":"Token not found"}`), grant, unsure.saying("not spent to find out")},

@@ -142,12 +142,18 @@ func (t *trial) try(ctx context.Context) verdict {
 }
 
 // lapsed takes the refusal of an access token for what it is where a refresh token
-// stands beside it: the token has lived, and whether the grant does is not known.
+// stands beside it: the token has lived, and whether the grant does is not known. A
+// 403 without a word is one only of a token whose time is over.
 func (a *asker) lapsed(v verdict) verdict {
-	if v.fault == nil || v.fault.Code != fault.CredentialsRejected || a.cred.Field("refresh_token").Empty() || !a.material().Renews() {
+	switch {
+	case v.fault == nil || v.fault.Code != fault.CredentialsRejected:
 		return v
+	case !a.cred.Field("refresh_token").Empty() && a.material().Renews():
+		return unverifiable(v.detail + "; that is the access token that is held; a refresh token stands beside it, which brings the next and is not spent to find out: sallyport credential refresh " + a.cred.Ref.String())
+	case a.first.means == provider.Expired && a.first.mute() && (a.expires.IsZero() || a.expires.After(a.now())):
+		return unverifiable(v.detail + " without a word, which may mean that the token has expired, or something else")
 	}
-	return unverifiable(v.detail + "; that is the access token that is held; a refresh token stands beside it, which brings the next and is not spent to find out: sallyport credential refresh " + a.cred.Ref.String())
+	return v
 }
 
 // mint makes an injector. A refresh token is never spent: whoever keeps it for
