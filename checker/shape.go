@@ -71,14 +71,23 @@ var looks = map[string]look{
 		like: regexp.MustCompile(`^(ghp|gho|ghu|ghs)_[A-Za-z0-9_]{36,255}$|^github_pat_|^[0-9a-f]{40}$`), hint: "ghp_ or github_pat_",
 		another: map[string]*regexp.Regexp{"a refresh token, not an access token": regexp.MustCompile(`^ghr_`)},
 	},
-	"gitlab": {like: regexp.MustCompile(`^glpat-`), hint: "glpat-"},
+	"gitlab": {
+		like: regexp.MustCompile(`^glpat-`), hint: "glpat-",
+		another: map[string]*regexp.Regexp{"a token of a runner, trigger, feed, agent or deployment, which the API does not take": regexp.MustCompile(`^gl(rt|ptt|ft|agent|dt)-`)},
+	},
 	"slack": {
 		like: regexp.MustCompile(`^xox[a-z](-|\.)`), hint: "xoxb- or xoxp-",
-		another: map[string]*regexp.Regexp{"an app-level token, which the Web API does not take": regexp.MustCompile(`^xapp-`)},
+		another: map[string]*regexp.Regexp{
+			"an app-level token, which the Web API does not take": regexp.MustCompile(`^xapp-`),
+			"a refresh token, not an access token":                regexp.MustCompile(`^xox[er]-`),
+		},
 	},
 	"stripe": {
 		like: regexp.MustCompile(`^(sk|rk)_(live|test)_`), trial: regexp.MustCompile(`^(sk|rk)_test_`), hint: "sk_ or rk_",
-		another: map[string]*regexp.Regexp{"a publishable key; the secret key is needed": regexp.MustCompile(`^pk_(live|test)_`)},
+		another: map[string]*regexp.Regexp{
+			"a publishable key; the secret key is needed":           regexp.MustCompile(`^pk_(live|test)_`),
+			"the signing secret of a webhook; an API key is needed": regexp.MustCompile(`^whsec_`),
+		},
 	},
 	"notion":                  {like: regexp.MustCompile(`^(ntn|secret)_`), hint: "ntn_ or secret_"},
 	"mailchimp-transactional": {like: regexp.MustCompile(`^md-`), hint: "md-"},
@@ -104,8 +113,8 @@ func looksOf(name string) (look, bool) {
 
 // telling are beginnings that no other provider's keys have.
 var telling = map[string]*regexp.Regexp{
-	"github": regexp.MustCompile(`^(ghp|gho|ghu|ghs|ghr)_[A-Za-z0-9]{30}|^github_pat_`), "gitlab": regexp.MustCompile(`^glpat-`),
-	"slack": regexp.MustCompile(`^xox[abp]-[0-9]`), "stripe": regexp.MustCompile(`^(sk|rk)_(live|test)_`), "brevo": regexp.MustCompile(`^xkeysib-`),
+	"github": regexp.MustCompile(`^(ghp|gho|ghu|ghs|ghr)_[A-Za-z0-9]{20}|^github_pat_`), "gitlab": regexp.MustCompile(`^glpat-`),
+	"slack": regexp.MustCompile(`^xox[abp]-[0-9]|^xoxe[.-]`), "stripe": regexp.MustCompile(`^(sk|rk)_(live|test)_`), "brevo": regexp.MustCompile(`^xkeysib-`),
 	"shopify": regexp.MustCompile(`^shpat_`), "hubspot": regexp.MustCompile(`^pat-(na|eu)[0-9]-`),
 }
 
@@ -153,7 +162,7 @@ func (t *trial) kindOfKey(kind auth.Kind) []defect {
 			continue
 		}
 		if other := keyOf(t.p.Name, v); other != "" {
-			return []defect{{fault.WrongSurface, fault.KeyOfOther, "the field " + field + " holds what looks like a key of " + other, false}}
+			return []defect{{fault.WrongSurface, fault.KeyOfOther, "the field " + field + " holds what looks like a key of " + other, true}}
 		}
 		for what, pattern := range known.another {
 			if v.Matches(pattern) {

@@ -34,9 +34,16 @@ func TestShapes(t *testing.T) {
 		{"publishable key", "stripe", "production", "api_key", "pk_live_4eC39HqLyjWDarjtT1zdp7dc", fault.WrongSurface, fault.WrongSurface, "publishable"},
 		{"refresh token", "github", "production", "api_key", "ghr_" + strings.Repeat("a", 36), fault.WrongSurface, fault.WrongSurface, "refresh token"},
 		{"app-level token", "slack", "production", "api_key", "xapp-1-A0-1-x", fault.WrongSurface, fault.WrongSurface, "app-level"},
-		{"a key of another provider", "slack", "production", "api_key", github, "", fault.WrongSurface, "a key of github"},
+		{"a key of another provider", "slack", "production", "api_key", github, fault.WrongSurface, fault.WrongSurface, "a key of github"},
 		{"another look is no fault by itself", "github", "production", "api_key", "own-token-of-a-server", "", fault.CredentialsRejected, "look otherwise"},
-		{"a server of one's own is known by its name", "github-enterprise", "production", "api_key", stripeLive, "", fault.WrongSurface, "a key of stripe"},
+		{"a server of one's own is known by its name", "github-enterprise", "production", "api_key", stripeLive, fault.WrongSurface, fault.WrongSurface, "a key of stripe"},
+		{"GitLab's at GitHub", "github", "production", "api_key", "glpat-a1B2a1B2a1B2a1B2a1B2", fault.WrongSurface, fault.WrongSurface, "a key of gitlab"},
+		{"Slack's at GitHub", "github", "production", "api_key", "xoxb-1234567890-a1B2a1B2", fault.WrongSurface, fault.WrongSurface, "a key of slack"},
+		{"GitHub's at GitLab", "gitlab", "production", "api_key", github, fault.WrongSurface, fault.WrongSurface, "a key of github"},
+		{"Slack's refresh token", "slack", "production", "api_key", "xoxe-1-a1B2a1B2", fault.WrongSurface, fault.WrongSurface, "a refresh token"},
+		{"Slack's token that rotates", "slack", "production", "api_key", "xoxe.xoxb-1-a1B2a1B2", "", fault.CredentialsRejected, ""},
+		{"GitLab's runner token", "gitlab", "production", "api_key", "glrt-a1B2a1B2", fault.WrongSurface, fault.WrongSurface, "of a runner"},
+		{"a webhook's secret", "stripe", "production", "api_key", "whsec_a1B2a1B2a1B2", fault.WrongSurface, fault.WrongSurface, "webhook"},
 		{"a provider of one's own", "crm", "production", "api_key", stripeTest, "", fault.CredentialsRejected, ""},
 		{"a key in PEM", "crm", "production", "api_key", "-----BEGIN KEY-----\nx\n-----END KEY-----", fault.FieldMissing, fault.FieldMissing, ""},
 	} {
@@ -46,7 +53,7 @@ func TestShapes(t *testing.T) {
 			p := api("https://api.example.com")
 			p.Name = c.provider
 			for status, code := range map[int]fault.Code{200: c.accepted, 401: c.refused} {
-				r := newChecker(answer(status, "application/json", `{"ok":true,"login":"ann"}`)).Check(t.Context(), p, cred)
+				r := newChecker(answer(status, "application/json", `{"ok":true,"id":1,"login":"ann"}`)).Check(t.Context(), p, cred)
 				if got := codeOf(r); got != code {
 					t.Errorf("answered %d: fault %q (%s); want %q", status, got, r.Checks[0].Detail, code)
 				}
@@ -72,7 +79,7 @@ func TestKeyLooks(t *testing.T) {
 	}{
 		"github":                  {[]string{"ghp_" + long, "gho_" + long, "ghu_" + long, "ghs_" + long, "github_pat_" + long, hex(40)}, "ghp_ or github_pat_"},
 		"gitlab":                  {[]string{"glpat-" + long}, "glpat-"},
-		"slack":                   {[]string{"xoxb-1-2-x", "xoxp-1-2-x", "xoxe.xoxb-1-x", "xoxe-1-x"}, "xoxb- or xoxp-"},
+		"slack":                   {[]string{"xoxb-1-2-x", "xoxp-1-2-x", "xoxe.xoxb-1-x"}, "xoxb- or xoxp-"},
 		"stripe":                  {[]string{"sk_live_" + long, "rk_live_" + long, "sk_test_" + long, "rk_test_" + long}, "sk_ or rk_"},
 		"notion":                  {[]string{"ntn_" + long, "secret_" + long}, "ntn_ or secret_"},
 		"mailchimp-transactional": {[]string{"md-" + long}, "md-"},
