@@ -49,6 +49,7 @@ type Status struct {
 	ExpiresAt, LastUsed, LastRefresh, NextRefresh time.Time
 
 	LastError *fault.Fault // nil: the last use was good, or there was none
+	LastGood  time.Time    // when the last request began that went well
 }
 
 // Decision is the answer to Decide.

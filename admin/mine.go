@@ -79,7 +79,8 @@ func (s *Server) owned(ctx context.Context, refs []credential.Ref) ([]owned, err
 		c, err := s.o.Store.Get(ctx, ref)
 		switch {
 		case err == nil:
-			item.Status = string(checker.Standing(s.o.Daemon.Status(c).LastError, s.o.History.Last(ref.String())))
+			st := s.o.Daemon.Status(c)
+			item.Status = string(checker.Standing(st.LastError, st.LastGood, s.o.History.Last(ref.String())))
 		case away(ctx, err):
 			return err
 		case fault.From(err).Code == fault.CredentialNotFound && !s.referred(ref):

@@ -37,7 +37,7 @@ func (s *Server) view(c *credential.Credential) view {
 		Workspace: c.Ref.Workspace, Environment: c.Ref.Environment, Provider: c.Ref.Provider, Name: c.Ref.Name,
 		Type: c.Type, Description: c.Description,
 		Fields:     slices.DeleteFunc(c.Names(), func(n string) bool { return n == credential.StateField }),
-		Status:     string(checker.Standing(st.LastError, rep)),
+		Status:     string(checker.Standing(st.LastError, st.LastGood, rep)),
 		ExpiresAt:  expiry(c, st, rep),
 		LastUsedAt: when(st.LastUsed), LastRefreshAt: when(st.LastRefresh), NextRefreshAt: when(st.NextRefresh),
 		LastError: checker.NewFault(st.LastError),
@@ -47,7 +47,7 @@ func (s *Server) view(c *credential.Credential) view {
 	if v.Fields == nil {
 		v.Fields = []string{}
 	}
-	if v.LastError == nil && rep != nil {
+	if v.LastError == nil && rep != nil && !rep.Overtaken(st.LastGood) {
 		v.LastError = rep.Fault
 	}
 	if p := s.o.Table().Get(c.Ref.Provider); v.Type == "" && p != nil {

@@ -201,7 +201,7 @@ func (n *Notifier) look() {
 // note takes note of one credential.
 func (n *Notifier) note(ref string, u Use, rep *Report) (changed bool) {
 	s, t := see(u, rep), n.troubles[ref]
-	byUse := Standing(u.Stands(rep), nil).broken()
+	byUse := Standing(u.Stands(rep), u.Good, nil).broken()
 	switch {
 	case s.Status.broken() && t != nil && t.Broken:
 		if t.Seen = s; !byUse && !rep.CheckedAt.After(time.Now()) {
@@ -234,7 +234,7 @@ func (n *Notifier) note(ref string, u Use, rep *Report) (changed bool) {
 // before gives what a credential was before it broke; unknown if nobody knows.
 func (n *Notifier) before(ref string) Status {
 	for _, r := range n.o.History.Of(ref) {
-		if s := Standing(nil, r); s != Unknown && !s.broken() {
+		if s := Standing(nil, time.Time{}, r); s != Unknown && !s.broken() {
 			return s
 		}
 	}

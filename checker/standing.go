@@ -22,7 +22,7 @@ type Use struct {
 
 // standing is the status of a credential by its use and its last report, which may
 // be nil.
-func (u Use) standing(rep *Report) Status { return Standing(u.Stands(rep), rep) }
+func (u Use) standing(rep *Report) Status { return Standing(u.Stands(rep), u.Good, rep) }
 
 // Stands gives the fault of the use, unless another record was checked since, which
 // somebody may have mended. rep may be nil. Versions tell that records differ, not
@@ -45,9 +45,17 @@ func (r *Report) Taken() bool {
 	return l.Status == OK || l.Status == Warning
 }
 
+// Overtaken reports whether the provider refused the credential in a check, and took
+// it in a request that went well after that; good is when the last such began.
+func (r *Report) Overtaken(good time.Time) bool {
+	refused := r.Status == Error && r.Fault != nil && r.Fault.Code == fault.CredentialsRejected
+	return refused && good.After(r.CheckedAt.Add(time.Duration(r.TookMS)*time.Millisecond))
+}
+
 // Standing is the status of a credential: what its use has shown, then what its
-// last check has. used and rep may be nil.
-func Standing(used *fault.Fault, rep *Report) Status {
+// last check has. used and rep may be nil; good is when the last request began that
+// went well, zero: none did.
+func Standing(used *fault.Fault, good time.Time, rep *Report) Status {
 	if used != nil {
 		switch {
 		case used.Code == fault.ReauthorizationRequired:
@@ -61,6 +69,8 @@ func Standing(used *fault.Fault, rep *Report) Status {
 		return Unknown
 	case rep.Fault != nil && rep.Fault.Code == fault.ReauthorizationRequired:
 		return Reauthorize
+	case rep.Overtaken(good):
+		return OK
 	}
 	return rep.Status
 }

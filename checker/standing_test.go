@@ -40,10 +40,35 @@ func TestUseStandsUntilAnotherRecordIsChecked(t *testing.T) {
 			if got := current(t, reg); got != c.want {
 				t.Errorf("the metric tells %s, want %s", got, c.want)
 			}
-			if got := checker.Standing(use.Stands(h.Last(mainRef)), h.Last(mainRef)); got != c.want {
+			if got := checker.Standing(use.Stands(h.Last(mainRef)), use.Good, h.Last(mainRef)); got != c.want {
 				t.Errorf("the API tells %s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// A refusal that a check found is over when a request has gone well since; what else
+// is wrong is not.
+func TestRefusalIsOvertaken(t *testing.T) {
+	checked := time.Now().Add(-time.Hour)
+	for _, c := range []struct {
+		name string
+		code fault.Code
+		good time.Time
+		want checker.Status
+	}{
+		{"no request", fault.CredentialsRejected, time.Time{}, checker.Error},
+		{"one before it", fault.CredentialsRejected, checked.Add(-time.Second), checker.Error},
+		{"one while it went on", fault.CredentialsRejected, checked.Add(time.Second), checker.Error},
+		{"one after it", fault.CredentialsRejected, checked.Add(3 * time.Second), checker.OK},
+		{"another fault", fault.WrongSurface, checked.Add(3 * time.Second), checker.Error},
+		{"a dead grant", fault.ReauthorizationRequired, checked.Add(3 * time.Second), checker.Reauthorize},
+	} {
+		rep := onMain(checker.Error, checker.Error)
+		rep.CheckedAt, rep.TookMS, rep.Fault = checked, 2000, checker.NewFault(fault.New(c.code, "", nil))
+		if got := checker.Standing(nil, c.good, rep); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
 	}
 }
 

@@ -219,7 +219,7 @@ func TestDeadGrant(t *testing.T) {
 	h := checker.NewHistory(reg)
 	r := newChecker(transport(t)).Check(t.Context(), p, c)
 	h.Put(r)
-	if r.Status != checker.Error || r.Fault == nil || r.Fault.Code != fault.ReauthorizationRequired || mints.Load() != 1 || checker.Standing(nil, r) != checker.Reauthorize {
+	if r.Status != checker.Error || r.Fault == nil || r.Fault.Code != fault.ReauthorizationRequired || mints.Load() != 1 || checker.Standing(nil, time.Time{}, r) != checker.Reauthorize {
 		t.Errorf("report %+v, fault %+v after %d token requests", r, r.Fault, mints.Load())
 	}
 	want := `# HELP sallyport_credential_status 1 for the credential's status, by its use and its last check, 0 for the others.

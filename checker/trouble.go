@@ -49,7 +49,7 @@ func see(u Use, rep *Report) sight {
 	}
 	switch {
 	case !s.Status.broken():
-	case Standing(u.Stands(rep), nil).broken():
+	case Standing(u.Stands(rep), u.Good, nil).broken():
 		s.Fault = NewFault(u.Fault)
 	default:
 		s.Fault = rep.Fault

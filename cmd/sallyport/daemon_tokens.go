@@ -85,6 +85,7 @@ func (a *app) Status(c *credential.Credential) admin.Status {
 	if out.LastError == nil {
 		out.LastError = a.use(c.Ref, s).Stands(a.history.Last(c.Ref.String()))
 	}
+	out.LastGood = a.proxy.LastGood(c.Ref)
 	for _, u := range a.proxy.Uses(c.Ref) {
 		if u.Last.After(out.LastUsed) {
 			out.LastUsed = u.Last
