@@ -105,24 +105,8 @@ func (l *stepLog) words(s string) string {
 	return cutText(strings.Join(strings.Fields(s), " "), maxWords)
 }
 
-// maxDecodings is how often a text is unescaped in the search for a secret.
-const maxDecodings = 4
-
-// cover redacts. A text that holds a secret encoded more than once goes as a whole.
-func (l *stepLog) cover(s string) string {
-	clear := secret.Redact(s, l.secrets...)
-	decoded := clear
-	for range maxDecodings {
-		next, err := url.QueryUnescape(decoded)
-		if err != nil || next == decoded {
-			break
-		}
-		if decoded = next; secret.Redact(decoded, l.secrets...) != decoded {
-			return secret.Redacted
-		}
-	}
-	return clear
-}
+// cover redacts; whoever calls it holds l.mu.
+func (l *stepLog) cover(s string) string { return secret.Redact(s, l.secrets...) }
 
 // watched is an http.RoundTripper that keeps what goes through it as steps, and
 // the last answer as it came.

@@ -104,6 +104,8 @@ func TestRedactPart(t *testing.T) {
 		{"a form in a form", "4eC3 HqL+yjWDarjtT1z", "4eC3%2BHqL%252ByjWD", "[redacted]"},
 		{"JSON in JSON", token, `T1z\\\/p7\\u002bc`, "[redacted]"},
 		{"HTML in HTML", token, "T1z&amp;#47;p7&amp;plus;c", "[redacted]"},
+		{"JSON in a URL", token, "T1z%5C%2fp7%5Cu002bc", "[redacted]"},
+		{"HTML in JSON", token, `T1z\u0026#47;p7\u0026plus;c`, "[redacted]"},
 		{"escaped", `"'<4eC39HqLyjWDarjt`, "&quot;&#39;&lt;4eC39...", "[redacted]..."},
 		{"of a short secret", "fifteen-letters", "fifteen-letter", "fifteen-letter"},
 		{"of one with a prefix", "github_pat_" + token, "keys like github_pat_...", "keys like [redacted]..."},

@@ -47,30 +47,36 @@ var (
 
 // views shows the ways in which text may be read: as it is, and where it has such
 // escapes percent-encoded, as a form's value, as a JSON string and as HTML, each
-// time after time.
+// time after time; and as one in the other, in this order.
 func views(text string, see func(view)) {
 	plain := view{text: text}
 	see(plain)
 	plain.asForm(see)
-	plain.again(percents, func(v view) {
+	mixed := plain.again(percents, func(v view) {
 		see(v)
 		v.asForm(see)
 	})
 	for _, e := range escapes {
 		plain.again(e, see)
+		mixed = mixed.again(e, func(view) {})
+	}
+	if mixed.from != nil {
+		see(mixed)
 	}
 }
 
-// again shows what the text of v is when its escapes are read once, twice and so on.
-func (v view) again(e escape, see func(view)) {
+// again shows what the text of v is when its escapes are read once, twice and so
+// on, and gives the last of it.
+func (v view) again(e escape, see func(view)) view {
 	for range maxDecodings {
 		next := v.unescaped(e)
 		if next.text == v.text {
-			return
+			break
 		}
 		v = next
 		see(v)
 	}
+	return v
 }
 
 // asForm shows the text of v as a form's value, where that is something else than
