@@ -301,7 +301,7 @@ func TestFieldsThatDoNotPass(t *testing.T) {
 	r := newRig(t, echo)
 	a := r.upstream.authority
 	w := r.tunnel(a, "example.com")
-	w.send("POST / HTTP/1.1\r\nHost: %s\r\nConnection: Authorization, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: gzip, trailers\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n"+
+	w.send("POST / HTTP/1.1\r\nHost: %s\r\nConnection: Authorization, X-Hop, close\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: gzip, trailers\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n"+
 		"AUTHORIZATION: Bearer mine\r\nauthorization_: x\r\nAuthoriZation: two\r\nProxy: http://evil\r\nProxy-Authorization: Basic x\r\nproxy_authorization: y\r\n"+
 		"Sallyport_Credential: main\r\nsallyport-x: 1\r\nX-Forwarded-For: 1.2.3.4\r\nX-Mine: stays\r\n"+
 		"Transfer-Encoding: chunked\r\nTrailer: Authorization, Host, X-Sum\r\n\r\n3\r\nabc\r\n0\r\nAuthorization: Bearer evil\r\nX-Sum: 7\r\n\r\n", a)
