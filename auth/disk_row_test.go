@@ -37,7 +37,7 @@ func TestRowFullDisk(t *testing.T) {
 		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k,mode=0700"); err != nil {
 			t.Fatal(err)
 		}
-		testFullDisk(t, dir)
+		synctest.Test(t, func(t *testing.T) { testFullDisk(t, dir) })
 		return
 	}
 	cmd := child(t, t.TempDir())
@@ -145,6 +145,10 @@ func TestRowFileSizeLimit(t *testing.T) {
 		}
 		return
 	}
+	synctest.Test(t, func(t *testing.T) { testFileSizeLimit(t, dir) })
+}
+
+func testFileSizeLimit(t *testing.T, dir string) {
 	server := newRotating()
 	pad := strings.Repeat("x", 4000)
 	server.body = func(n int) (int, string) {
