@@ -361,7 +361,7 @@ func TestSlowScrapes(t *testing.T) {
 	token := w.auth(t)
 	for _, addr := range []string{metrics, w.Admin} {
 		for i := range 60 {
-			c, err := net.DialTimeout("tcp", addr, 5*time.Second)
+			c, err := net.DialTimeout("tcp", addr, patience)
 			if err != nil {
 				t.Fatal(err)
 			}

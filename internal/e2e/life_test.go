@@ -27,14 +27,15 @@ func TestDrain(t *testing.T) {
 		busy = append(busy, w.inside(t))
 	}
 	for _, p := range busy {
-		go func() { answers <- p.send(t, get("/slow?for=6s", w.api.Addr, "")) }()
+		go func() { answers <- p.send(t, get("/events", w.api.Addr, "")) }()
 	}
 	w.waitFor(t, "sallyport_inflight_requests", strconv.Itoa(inFlight+1)) // and the raw tunnel
 
 	w.Signal(t, syscall.SIGTERM)
 	w.notReady(t)
-	idle.closed(t, "GP-21: an idle tunnel", 5*time.Second)
-	untouched.closed(t, "GP-21: an idle raw tunnel", 5*time.Second)
+	idle.closed(t, "GP-21: an idle tunnel", 15*time.Second)
+	untouched.closed(t, "GP-21: an idle raw tunnel", 15*time.Second)
+	close(w.api.next)
 	for range inFlight {
 		(<-answers).status(t, "FM-15: in flight", http.StatusOK)
 	}
@@ -70,7 +71,7 @@ func (w *world) waitForLog(t *testing.T, text string) {
 func (w *world) notReady(t *testing.T) {
 	t.Helper()
 	var status int
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
 		if status, _ = w.Call(t, http.MethodGet, "/readyz", nil); status == http.StatusServiceUnavailable {
 			return
 		}

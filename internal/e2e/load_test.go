@@ -140,18 +140,18 @@ func TestKillUnderLoad(t *testing.T) {
 	for range 3 {
 		l.answered(t, 50)
 		w.Signal(t, syscall.SIGKILL)
-		w.Wait(t, 5*time.Second)
+		w.Wait(t, patience)
 		start := time.Now()
 		w.Serve(t)
 		t.Logf("FM-14: ready again after %v", time.Since(start))
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > 20*time.Second {
 			t.Errorf("FM-14: the start took %v", took)
 		}
 	}
 	l.answered(t, 50)
 	l.end()
 	w.ledger(t, "FM-14", l)
-	if len(l.failed) > 3*4 || l.slow > 10*time.Second {
+	if len(l.failed) > 3*4 || l.slow > 30*time.Second {
 		t.Errorf("FM-14: %d requests failed, at most one of each runner a kill may; the slowest took %v: %v", len(l.failed), l.slow, l.failed)
 	}
 }
@@ -336,7 +336,7 @@ func TestIdleTunnelsAreCheap(t *testing.T) {
 	}
 	start := time.Now()
 	w.inside(t).send(t, get("/x", w.api.Addr, "")).status(t, "FM-18: a request beside them", http.StatusOK)
-	if took := time.Since(start); took > time.Second {
+	if took := time.Since(start); took > 5*time.Second {
 		t.Errorf("FM-18: a request beside them took %v", took)
 	}
 }
@@ -414,7 +414,7 @@ func TestFewDescriptors(t *testing.T) {
 	request := get("http://"+w.plain.Addr+"/slow?for=30s", w.plain.Addr, w.auth(t))
 	var conns []net.Conn
 	for range 400 {
-		c, err := net.DialTimeout("tcp", w.Proxy, 5*time.Second)
+		c, err := net.DialTimeout("tcp", w.Proxy, patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -434,7 +434,7 @@ func TestFewDescriptors(t *testing.T) {
 		_ = c.Close()
 	}
 	start := time.Now()
-	for time.Since(start) < 5*time.Second {
+	for time.Since(start) < 20*time.Second {
 		a := w.raw(t).send(t, get("http://"+w.plain.Addr+"/x", w.plain.Addr, w.auth(t)))
 		if a != nil && a.StatusCode == http.StatusOK {
 			t.Logf("FM-20: recovered after %v", time.Since(start))
@@ -445,7 +445,7 @@ func TestFewDescriptors(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	t.Error("FM-20: no request passes five seconds after the load")
+	t.Error("FM-20: no request passes 20 s after the load")
 }
 
 // cpu is what a process has used of it.

@@ -136,7 +136,7 @@ func TestVaultMaxStale(t *testing.T) {
 	w.resumes(t, "Vault is back", "api", "")
 	w.becomes(t, "Vault is back", http.StatusOK, `{"status":"ok"}`)
 	w.api.Take()
-	go w.client.Get("https://" + w.api.Addr + "/slow?for=3s") //nolint:errcheck,bodyclose // it keeps the drain busy
+	go w.client.Get("https://" + w.api.Addr + "/slow?for=20s") //nolint:errcheck,bodyclose // it keeps the drain busy
 	w.api.Await(t)
 	w.Signal(t, syscall.SIGTERM)
 	w.notReady(t)
