@@ -207,7 +207,7 @@ func innerConn(ctx context.Context, c net.Conn) context.Context {
 		c = t.NetConn()
 	}
 	if d, ok := c.(*door); ok {
-		return context.WithValue(ctx, passageKey, d.passage)
+		return context.WithValue(withHops(ctx, d.hops), passageKey, d.passage)
 	}
 	return ctx
 }

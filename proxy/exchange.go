@@ -94,6 +94,7 @@ const (
 	exchangeKey contextKey = iota
 	passageKey
 	runnerKey
+	hopsKey
 )
 
 func exchangeOf(ctx context.Context) *exchange {

@@ -22,6 +22,7 @@ type passage struct {
 	caller    *Caller
 	token     bool // the caller proved itself with its token
 	authority provider.Authority
+	hops      []string // daemons that the CONNECT has come through
 	proceed   func(net.Conn)
 	tls       *tls.ConnectionState // with the runner; nil: plain HTTP inside
 }
@@ -65,7 +66,7 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request, x *exchange) er
 		return err
 	}
 	x.provider = rt.only
-	p := &passage{caller: x.caller, authority: a, token: boundCaller(r.Context()) == "" && x.st.Anonymous == ""}
+	p := &passage{caller: x.caller, authority: a, hops: hopsOf(r.Context()), token: boundCaller(r.Context()) == "" && x.st.Anonymous == ""}
 	if rt.intercept {
 		return s.intercept(w, r, p, x)
 	}

@@ -31,6 +31,9 @@ func (s *Server) serveOuter(w http.ResponseWriter, r *http.Request) {
 		if x.caller, err = x.st.authenticate(r); err != nil {
 			return err
 		}
+		if r, err = x.st.arrive(r); err != nil {
+			return err
+		}
 		switch {
 		case r.Method == http.MethodConnect:
 			return s.connect(w, r, x)

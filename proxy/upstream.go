@@ -49,6 +49,7 @@ type Upstream struct {
 	options UpstreamOptions
 	guard   dialGuard     // without a provider's networks
 	word    time.Duration // how long an upstream's word on an offered body is waited for
+	hop     string        // tells this daemon from others on the way
 
 	mu      sync.Mutex
 	domains *lru.Cache[domainKey, *trustDomain]
@@ -78,7 +79,7 @@ func NewUpstream(o UpstreamOptions) *Upstream {
 	if o.Resolver == nil {
 		o.Resolver = systemResolver()
 	}
-	u := &Upstream{options: o, word: continueTimeout, guard: dialGuard{
+	u := &Upstream{options: o, word: continueTimeout, hop: newHop(), guard: dialGuard{
 		allow: o.AllowNetworks, own: o.Own, local: machineAddresses,
 		vault: newVaultAddress(o.VaultAuthority, o.VaultOwned, o.Resolver),
 	}}
@@ -140,11 +141,12 @@ type domainSettings struct {
 	proxyRoots *x509.CertPool // of an https proxy
 	timeout    time.Duration
 	word       time.Duration // on an offered body
+	hop        string        // this daemon, as the proxy is told
 	dialer     guardedDialer
 }
 
 func (u *Upstream) settings(p *provider.Provider, cert *tls.Certificate) domainSettings {
-	s := domainSettings{roots: u.options.Roots, cert: cert, proxy: u.options.Proxy, proxyRoots: u.options.Roots, timeout: u.options.Timeout, word: u.word}
+	s := domainSettings{roots: u.options.Roots, cert: cert, proxy: u.options.Proxy, proxyRoots: u.options.Roots, timeout: u.options.Timeout, word: u.word, hop: u.hop}
 	guard := u.guard
 	if p != nil {
 		if p.Roots != nil {

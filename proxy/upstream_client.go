@@ -29,6 +29,9 @@ func (r *clientRoad) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, f
 	}
+	if r.domain.settings.proxy != nil && req.URL.Scheme == "http" {
+		req = r.domain.settings.marked(req)
+	}
 	resp, err := r.once.RoundTrip(req)
 	if err != nil {
 		return nil, classifyFor(req.URL.Hostname(), err)

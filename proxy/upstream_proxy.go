@@ -112,7 +112,7 @@ func (s *domainSettings) dialTunnel(ctx context.Context, a provider.Authority) (
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	tunnel, err := askProxy(conn, s.proxy, a)
+	tunnel, err := askProxy(conn, s.proxy, a, s.hops(ctx))
 	if !stop() || err != nil {
 		_ = conn.Close()
 		if ctx.Err() != nil {
@@ -161,8 +161,11 @@ func proxyAuthority(proxy *url.URL) string {
 }
 
 // askProxy sends CONNECT. What the proxy sent behind its answer stays readable.
-func askProxy(conn net.Conn, proxy *url.URL, a provider.Authority) (net.Conn, error) {
-	req := &http.Request{Method: http.MethodConnect, URL: &url.URL{Opaque: a.String()}, Host: a.String(), Header: http.Header{"User-Agent": {""}}}
+func askProxy(conn net.Conn, proxy *url.URL, a provider.Authority, hops string) (net.Conn, error) {
+	req := &http.Request{
+		Method: http.MethodConnect, URL: &url.URL{Opaque: a.String()}, Host: a.String(),
+		Header: http.Header{"User-Agent": {""}, hopsField: {hops}},
+	}
 	if u := proxy.User; u != nil {
 		password, _ := u.Password()
 		req.Header.Set("Proxy-Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(u.Username()+":"+password)))
@@ -203,6 +206,8 @@ func refusal(code int) error {
 		return nil
 	case code == http.StatusProxyAuthRequired:
 		return fault.New(fault.UpstreamInvalid, "the upstream proxy asks for a user name and password: put them into upstream_proxy", nil)
+	case code == http.StatusLoopDetected:
+		return fault.New(fault.LoopDetected, "the upstream proxy leads back to a daemon on the way", nil)
 	case code == http.StatusGatewayTimeout:
 		return fault.New(fault.Timeout, "the upstream proxy did not reach the host in time", nil)
 	default:

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"net/http"
 	"net/url"
@@ -33,14 +34,18 @@ type trustDomain struct {
 
 func newTrustDomain(s domainSettings) *trustDomain {
 	d := &trustDomain{settings: s, main: newTransport(s), upgrade: newTransport(s)}
-	d.upgrade.ForceAttemptHTTP2 = false
-	d.upgrade.HTTP2 = nil
-	d.upgrade.Protocols = new(http.Protocols)
-	d.upgrade.Protocols.SetHTTP1(true)
+	onlyHTTP1(d.upgrade)
 	if s.proxy == nil {
 		d.direct = newDirect(&d.settings)
 	}
 	return d
+}
+
+func onlyHTTP1(t *http.Transport) {
+	t.ForceAttemptHTTP2 = false
+	t.HTTP2 = nil
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetHTTP1(true)
 }
 
 func newTransport(s domainSettings) *http.Transport {
@@ -60,6 +65,9 @@ func newTransport(s domainSettings) *http.Transport {
 	if s.proxy != nil {
 		t.Proxy = http.ProxyURL(plainProxy(s.proxy))
 		t.OnProxyConnectResponse = refusedByProxy
+		t.GetProxyConnectHeader = func(ctx context.Context, _ *url.URL, _ string) (http.Header, error) {
+			return http.Header{hopsField: {s.hops(ctx)}}, nil
+		}
 	}
 	return t
 }
@@ -100,10 +108,7 @@ func (d *trustDomain) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return resp, nil
 	}
-	t := d.main
-	if req.Header.Get("Upgrade") != "" {
-		t = d.upgrade
-	}
+	t, req := d.road(req)
 	req, watch := watchUpload(req, d.settings.timeout)
 	resp, err := t.RoundTrip(req)
 	switch cancelled := watch.end(); {
@@ -116,6 +121,22 @@ func (d *trustDomain) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, classifyFor(req.URL.Hostname(), err)
 	}
 	return resp, nil
+}
+
+// road is the transport for a request, and the request as an upstream proxy gets it.
+func (d *trustDomain) road(req *http.Request) (*http.Transport, *http.Request) {
+	upgrade, t := req.Header.Get("Upgrade") != "", d.main
+	if upgrade {
+		t = d.upgrade
+	}
+	switch {
+	case d.settings.proxy == nil:
+	case req.URL.Scheme == "http":
+		req = d.settings.marked(req)
+	case len(hopsOf(req.Context())) > 0:
+		t = d.settings.lone(upgrade)
+	}
+	return t, req
 }
 
 // refuse judges what the dialer does not see: behind an upstream proxy only the
