@@ -23,7 +23,7 @@ func (k *keeping) source() *Source {
 	})
 }
 
-// RT-16: an end is kept by both clocks, and what either says counts. The clock of
+// RT-16, FM-22: an end is kept by both clocks, and what either says counts. The clock of
 // a bubble cannot be set, so what is set here is the time that is compared.
 func TestRowClockIsSet(t *testing.T) {
 	began := time.Now()
@@ -53,7 +53,7 @@ func TestRowClockIsSet(t *testing.T) {
 	}
 }
 
-// RT-16: however a record's times look after a clock was set, there is one refresh
+// RT-16, FM-22: however a record's times look after a clock was set, there is one refresh
 // and no storm.
 func TestRowTimesOfARecord(t *testing.T) {
 	for _, shift := range []time.Duration{-2 * time.Hour, 0, 2 * time.Hour} {
