@@ -123,6 +123,9 @@ func TestSlowAnswer(t *testing.T) {
 			if r.Status != checker.Unknown || codeOf(r) != fault.Timeout || r.TookMS > 11_000 {
 				t.Errorf("after %d bytes: %s, fault %+v, %d ms; want unknown and timeout in 10 s", first, r.Status, r.Fault, r.TookMS)
 			}
+			if d := r.Steps[0].Detail; first == 0 && d != "the body broke off: timeout" {
+				t.Errorf("the step says %q", d)
+			}
 		}
 	})
 }

@@ -153,7 +153,7 @@ func (r *recorder) response(s *Step, resp *http.Response, p *peeked, err error) 
 		return
 	}
 	if p.err != nil {
-		s.Detail = "the body broke off: " + string(fault.From(p.err).Code)
+		s.Detail = "the body broke off: " + string(unread(resp, p.err).Code)
 	}
 	s.ResponseExcerpt = r.excerpt(resp.Header, p)
 }
