@@ -40,12 +40,13 @@ func (s *Server) checkCredential(w http.ResponseWriter, r *http.Request) error {
 	if p == nil {
 		return invalid("provider: " + ref.Provider + " is not known here")
 	}
+	needs := p.Needs
 	if asked {
-		if p, err = who.needing(p, ref); err != nil {
+		if needs, err = who.needing(p, ref); err != nil {
 			return err
 		}
 	}
-	rep := s.o.Checker.Check(r.Context(), p, c)
+	rep := s.o.Checker.CheckFor(r.Context(), p, c, needs)
 	if err := r.Context().Err(); err != nil { // nobody waits, and the check was cut short
 		return fault.New(fault.Timeout, "", err)
 	}
@@ -58,16 +59,14 @@ func (s *Server) checkCredential(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, rep)
 }
 
-// needing gives the provider with what the caller needs of it.
-func (who Rights) needing(p *provider.Provider, ref credential.Ref) (*provider.Provider, error) {
+// needing gives what the caller needs of the provider: what its entry says, unless
+// the caller says otherwise.
+func (who Rights) needing(p *provider.Provider, ref credential.Ref) (provider.Needs, error) {
 	if !who.MayUse(ref) {
-		return nil, invalid("caller: its workspace, environment and policy leave this credential to others")
+		return provider.Needs{}, invalid("caller: its workspace, environment and policy leave this credential to others")
 	}
-	needs, ok := who.Needs[p.Name]
-	if !ok {
-		return p, nil
+	if needs, ok := who.Needs[p.Name]; ok {
+		return needs, nil
 	}
-	q := *p
-	q.Needs = needs
-	return &q, nil
+	return p.Needs, nil
 }

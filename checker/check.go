@@ -103,10 +103,16 @@ func New(o Options) *Checker {
 // need not be stored. A panic of what reads the answers ends the check, which is then
 // Unknown, with internal.
 func (c *Checker) Check(ctx context.Context, p *provider.Provider, cred *credential.Credential) *Report {
+	return c.CheckFor(ctx, p, cred, p.Needs)
+}
+
+// CheckFor is Check by what somebody needs, in place of what p's entry says.
+func (c *Checker) CheckFor(ctx context.Context, p *provider.Provider, cred *credential.Credential, needs provider.Needs) *Report {
 	start := c.now()
 	ctx, cancel := context.WithTimeout(ctx, waitLimit+totalLimit) // also where bodies come slowly
 	defer cancel()
 	t := newTrial(c.client(p), p, cred, c.now)
+	t.needs = needs
 	t.dial, t.classify, t.certified, t.ahead, t.offers, t.large = c.dial, c.classify, c.certified, c.ahead(), c.offers, c.large
 	t.rec.pace = func(ctx context.Context) (func(), error) { return c.pace(ctx, p) }
 	c.try(ctx, t)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/auth"
 	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/provider"
 	"github.com/sallyport/sallyport/internal/secret"
 )
 
@@ -125,7 +126,7 @@ func (t *trial) defects() []defect {
 	var found []defect
 	for _, field := range kind.Fields() {
 		if v := t.cred.Field(field); !v.Empty() && slices.Contains(keyFields, field) && !v.Matches(pem) {
-			found = append(found, pasted(field, v)...)
+			found = append(found, pasted(field, v, t.whole(field))...)
 		}
 	}
 	if kind.Grant == "" && len(found) == 0 {
@@ -134,19 +135,27 @@ func (t *trial) defects() []defect {
 	return found
 }
 
-// pasted finds what came along with a key.
-func pasted(field string, v secret.Value) []defect {
+// whole reports whether a field is all of Authorization, the scheme too, as of
+// entries that were made of an OpenAPI description.
+func (t *trial) whole(field string) bool {
+	return slices.ContainsFunc(t.p.Places, func(p provider.Place) bool {
+		return p.In == provider.InHeader && strings.EqualFold(p.Name, "Authorization") && strings.HasPrefix(p.Value, "{"+field+"}")
+	})
+}
+
+// pasted finds what came along with a key; whole: a scheme belongs to it.
+func pasted(field string, v secret.Value, whole bool) []defect {
 	form := func(text string) []defect {
 		return []defect{{fault.CredentialMisplaced, fault.KeyPasted, "the field " + field + " " + text, true}}
 	}
 	switch {
-	case v.Matches(scheme):
+	case v.Matches(scheme) && !whole:
 		return form("begins with the name of a scheme, such as Bearer, that was pasted along with the key; the key alone is needed")
 	case v.Matches(outerSpace):
 		return form("begins or ends with white space")
 	case v.Matches(quotes):
 		return form("stands in quotes that are no part of the key")
-	case v.Matches(innerSpace):
+	case v.Matches(innerSpace) && !whole:
 		return form("has white space in it")
 	}
 	return nil

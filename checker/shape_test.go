@@ -7,8 +7,21 @@ import (
 	"github.com/sallyport/sallyport/checker"
 	"github.com/sallyport/sallyport/internal/credential"
 	"github.com/sallyport/sallyport/internal/fault"
+	"github.com/sallyport/sallyport/internal/provider"
 	"github.com/sallyport/sallyport/internal/secret"
 )
+
+// Where the credential is all of Authorization, its scheme is part of it.
+func TestSchemeOfAWholeField(t *testing.T) {
+	p := api("https://api.example.com")
+	p.Places = []provider.Place{{In: provider.InHeader, Name: "authorization", Value: "{api_key}"}}
+	for value, want := range map[string]checker.Status{"Token abcdef0123456789": checker.OK, `"Token abcdef0123456789"`: checker.Warning} {
+		r := newChecker(answer(200, "application/json", `{"id":1}`)).Check(t.Context(), p, record("api_key", "api_key", value))
+		if r.Status != want {
+			t.Errorf("%s: %s, fault %+v; want %s", value, r.Status, r.Fault, want)
+		}
+	}
+}
 
 // What can be seen in a record without asking anybody.
 func TestShapes(t *testing.T) {

@@ -23,7 +23,8 @@ const userAgent = "sallyport"
 type trial struct {
 	p      *provider.Provider
 	cred   *credential.Credential
-	client *http.Client // a copy, that records
+	needs  provider.Needs // of whoever asks
+	client *http.Client   // a copy, that records
 	rec    *recorder
 	now    func() time.Time
 	offers *offers       // of authorization servers
@@ -130,7 +131,7 @@ func (t *trial) try(ctx context.Context) verdict {
 	if t.expires = inj.Expiry; t.expires.IsZero() {
 		t.expires = inj.Ends
 	}
-	a := &asker{trial: t, inj: inj, needs: t.p.Needs, probe: probeOf(t.p.Name)}
+	a := &asker{trial: t, inj: inj, needs: t.needs, probe: probeOf(t.p.Name)}
 	v := a.lapsed(a.verify(ctx))
 	if accepted := v.status == OK || v.status == Warning; accepted {
 		a.explore(ctx)
