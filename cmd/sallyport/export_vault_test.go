@@ -114,7 +114,7 @@ var oddRecords = map[string]string{
 		"nothing":null,"empty":"","tags":[],"owner":{"team":["a",{"b":null,"html":"<&>"}],"n":-0.10}}`,
 	"b.c-d_e/production/x/no-type": `{"anything":"` + exportCanary + `"}`,
 	"b.c-d_e/production/x/none":    `{}`,
-	"b.c-d_e/production/x/large":   `{"type":"bearer","token":"` + exportCanary + strings.Repeat("x", 500_000) + `"}`,
+	"b.c-d_e/production/x/large":   `{"type":"bearer","token":"` + exportCanary + strings.Repeat("x", 200_000) + `"}`,
 }
 
 // Records go from files to KV version 2, to version 1 and back to files, and are

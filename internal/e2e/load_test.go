@@ -284,6 +284,7 @@ func (w *world) idleTunnels(t *testing.T, n int) {
 					t.Errorf("an idle tunnel: %v, %v", a, err)
 					return
 				}
+				(&peer{c, bufio.NewReader(c)}).send(t, get("/x", w.api.Addr, "")).status(t, "in a tunnel", http.StatusOK) // from now on it may be idle
 				_ = c.SetDeadline(time.Time{})
 			}
 		})
