@@ -55,12 +55,13 @@ func newTrial(client *http.Client, p *provider.Provider, cred *credential.Creden
 	return &trial{p: p, cred: cred, client: &copied, rec: rec, now: now, lines: map[string]verdict{}, left: map[string]bool{}}
 }
 
-// secrets are the values of the record that must not be shown.
+// secrets are the values of the record that must not be shown. Our own bookkeeping
+// holds none, but words of scopes.
 func secrets(p *provider.Provider, cred *credential.Credential) []secret.Value {
 	templated := templateFields(p)
 	var vs []secret.Value
 	for name, v := range cred.Fields {
-		if !credential.Public(name) && (!templated[name] || secretOf(p, cred, name)) {
+		if name != credential.StateField && !credential.Public(name) && (!templated[name] || secretOf(p, cred, name)) {
 			vs = append(vs, v)
 		}
 	}
