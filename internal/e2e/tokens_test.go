@@ -72,7 +72,7 @@ func TestTokensOfThreeDaemons(t *testing.T) {
 	t.Parallel()
 	t.Run("vault", func(t *testing.T) {
 		v := testserver.StartVault(t, testserver.VaultOptions{})
-		testThreeDaemons(t, vaultStore(t, v, v.Address), 100, 90*time.Second)
+		testThreeDaemons(t, vaultStore(t, v, v.Address), 200, 110*time.Second)
 	})
 	t.Run("file", func(t *testing.T) {
 		dir := t.TempDir()
