@@ -63,6 +63,20 @@ func (l *lapsing) RoundTrip(req *http.Request) (*http.Response, error) {
 	return answered(req, 200, fmt.Sprintf(`{"access_token":"at-%d","refresh_token":%q,"expires_in":3600}`, l.n, next)), nil
 }
 
+// rest waits until nobody is asking.
+func (l *lapsing) rest() {
+	for {
+		synctest.Wait()
+		l.mu.Lock()
+		at := l.at
+		l.mu.Unlock()
+		if at == 0 {
+			return
+		}
+		time.Sleep(time.Second)
+	}
+}
+
 func (l *lapsing) count() (n, most int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,6 +140,7 @@ func TestKeepAlive(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- k.KeepAlive(ctx, kept) }()
 		time.Sleep(60 * 24 * time.Hour)
+		server.rest()
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -177,8 +192,10 @@ func TestKeepAliveOfAShortLife(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		store.Fail(nil)
 		time.Sleep(2 * time.Hour)
+		server.rest()
 		cancel()
 		<-done
+		time.Sleep(time.Minute) // whatever is under way ends
 		if n, _ := server.count(); n < 35 || n > 70 || told != n {
 			t.Errorf("%d refreshes in four hours with a life of ten minutes, told of %d", n, told)
 		}
