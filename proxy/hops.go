@@ -16,7 +16,7 @@ import (
 // that a chain that leads back to one of them ends there. It is for the next proxy
 // alone: it stands in CONNECT, which no upstream sees, and is named by Connection
 // in a request that goes to a proxy as a whole (RFC 9110 section 7.6.1). The ids
-// are random and of one process.
+// are random, and new with each start and reload.
 const hopsField = "Proxy-Hops"
 
 // Bounds of what a runner may say in hopsField.

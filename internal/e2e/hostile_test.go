@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -50,7 +51,10 @@ name = "mysql"
 		t.Fatalf("PUT: %d %s", status, body)
 	}
 	w := &world{Daemon: d}
-	eventually(t, "the background checked it too", 30*time.Second, func() bool { return w.metric(t, "sallyport_panics_total") >= "2" })
+	eventually(t, "the background checked it too", 30*time.Second, func() bool {
+		n, err := strconv.Atoi(w.metric(t, "sallyport_panics_total"))
+		return err == nil && n >= 2
+	})
 	if log := d.Log(); !strings.Contains(log, "panic while checking a credential") || strings.Contains(log, canary) {
 		t.Errorf("the log holds the password, or nothing of the panic:\n%s", log)
 	}
